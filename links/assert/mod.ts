@@ -51,9 +51,10 @@ export function assertAlmostEquals(
 ): void {
   const delta = Math.abs(expected - actual);
   if (Object.is(actual, expected) || delta <= tolerance) return;
+  const show = (n: number): string => Number.isInteger(n) ? `${n}` : n.toExponential();
   throw new AssertionError(
-    `Expected actual: "${actual}" to be close to "${expected}": ` +
-      `delta "${delta}" is greater than "${tolerance}"${ending(msg)}`,
+    `Expected actual: "${show(actual)}" to be close to "${show(expected)}": ` +
+      `delta "${show(delta)}" is greater than "${show(tolerance)}"${ending(msg)}`,
   );
 }
 

@@ -10,11 +10,18 @@ import { fileURLToPath, pathToFileURL } from "node:url";
 /** What stands between the parts of a path: `/`, on Windows `\`. */
 export const SEPARATOR: "/" | "\\" = path.sep;
 
-/** The last part of a path, without `suffix`. */
-export const basename: (path: string, suffix?: string) => string = path.basename;
+/** The last part of a path, without `suffix` where more is left; of the root, the separator. */
+export function basename(name: string, suffix: string = ""): string {
+  const base = path.basename(name) || (name === "" ? "" : SEPARATOR);
+  return base !== suffix && base.endsWith(suffix)
+    ? base.slice(0, base.length - suffix.length)
+    : base;
+}
 
 /** All but the last part of a path. */
-export const dirname: (path: string) => string = path.dirname;
+export function dirname(name: string): string {
+  return path.dirname(name).replace(/(?<=[^/:])\/+$/, "");
+}
 
 /** The extension of a path, with its dot; empty where there is none. */
 export const extname: (path: string) => string = path.extname;
