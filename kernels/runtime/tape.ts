@@ -1,0 +1,141 @@
+import { ShapeError } from "./errors.ts";
+import type { Gpu } from "./gpu.ts";
+import type { Tensor } from "./tensor.ts";
+
+/** Adds `from` to `into`, in place. Given to the tape, which stands below the operations. */
+export type AddInto = (into: Tensor, from: Tensor) => void;
+
+/** Given the gradient of an operation's output, hands gradients on to its inputs with `accumulate` or `target`. */
+export type Backward = (dy: Tensor, tape: Tape) => void;
+
+interface Node {
+  name: string;
+  output: Tensor;
+  saved: readonly Tensor[];
+  backward: Backward;
+}
+
+/**
+ * Records operations as they run and plays them backward.
+ *
+ * An operation whose inputs need no gradient is not recorded, so nothing is kept for it and nothing is computed for it.
+ */
+export class Tape implements Disposable {
+  readonly #gpu: Gpu;
+  readonly #addInto: AddInto;
+  readonly #nodes: Node[] = [];
+  readonly #grads = new Map<Tensor, Tensor>();
+
+  /** A tape on a device; `startTape` of `kernels/elementwise.ts` makes one. */
+  constructor(gpu: Gpu, addInto: AddInto) {
+    this.#gpu = gpu;
+    this.#addInto = addInto;
+    gpu.tape = this;
+  }
+
+  /** Number of operations recorded. */
+  get length(): number {
+    return this.#nodes.length;
+  }
+
+  /**
+   * Records how a gradient passes from an operation's output to its inputs.
+   *
+   * @param name The operation.
+   * @param output What it returned.
+   * @param inputs What a gradient can flow to.
+   * @param saved The tensors that `backward` reads; they stay alive until it has run.
+   * @param backward Hands the output's gradient on.
+   */
+  record(
+    name: string,
+    output: Tensor,
+    inputs: readonly Tensor[],
+    saved: readonly Tensor[],
+    backward: Backward,
+  ): void {
+    if (!inputs.some((input) => input.requiresGrad)) return;
+    output.requiresGrad = true;
+    for (const tensor of saved) tensor.retain();
+    this.#nodes.push({ name, output, saved, backward });
+  }
+
+  /** Adds `gradient` to what has flowed to `tensor` so far. The tape may keep it: the caller must not write to it afterwards. */
+  accumulate(tensor: Tensor, gradient: Tensor): void {
+    if (!tensor.requiresGrad) return;
+    const sum = tensor.grad ?? this.#grads.get(tensor);
+    if (tensor.grad && !tensor.gradFilled) {
+      this.#gpu.copy(gradient, tensor.grad);
+      tensor.gradFilled = true;
+    } else if (!sum) this.#grads.set(tensor, gradient.retain());
+    else if (tensor.grad) this.#addInto(tensor.grad, gradient);
+    else this.#addInto(this.#owned(tensor, sum), gradient);
+  }
+
+  /**
+   * Where a kernel may write a gradient of `tensor` itself, and whether it must add to what is there.
+   */
+  target(tensor: Tensor): { grad: Tensor; accumulate: boolean } {
+    if (tensor.grad) {
+      const accumulate = tensor.gradFilled;
+      tensor.gradFilled = true;
+      return { grad: tensor.grad, accumulate };
+    }
+    const sum = this.#grads.get(tensor);
+    if (sum) return { grad: this.#owned(tensor, sum), accumulate: true };
+    const grad = this.#gpu.detached(() => this.#gpu.empty(tensor.shape, tensor.dtype, "gradient"));
+    this.#grads.set(tensor, grad);
+    return { grad, accumulate: false };
+  }
+
+  /** The gradient that flowed to a tensor that is no parameter, for tests. It stays the tape's. */
+  gradOf(tensor: Tensor): Tensor | undefined {
+    return tensor.grad ?? this.#grads.get(tensor);
+  }
+
+  /**
+   * Plays the tape backward from `outputs`, freeing what each operation had saved as it passes.
+   *
+   * @param outputs Recorded tensors, the parts of a loss.
+   * @param seed The gradient of each of them.
+   */
+  backward(outputs: readonly Tensor[], seed: Tensor): void {
+    const recorded = outputs.filter((output) => output.requiresGrad);
+    if (recorded.length === 0) {
+      throw new ShapeError(
+        "Nothing that this loss depends on needs a gradient: is everything frozen?",
+      );
+    }
+    this.#gpu.tape = undefined;
+    for (const output of recorded) this.#grads.set(output, seed.retain());
+    for (let node = this.#nodes.pop(); node; node = this.#nodes.pop()) {
+      const dy = this.#grads.get(node.output);
+      if (dy) {
+        this.#grads.delete(node.output);
+        using _scope = this.#gpu.scope();
+        node.backward(dy, this);
+        dy.dispose();
+      }
+      for (const tensor of node.saved) tensor.dispose();
+    }
+  }
+
+  /** Frees what it still holds and stops recording. */
+  [Symbol.dispose](): void {
+    if (this.#gpu.tape === this) this.#gpu.tape = undefined;
+    for (const { saved } of this.#nodes) for (const tensor of saved) tensor.dispose();
+    for (const gradient of this.#grads.values()) gradient.dispose();
+    this.#nodes.length = 0;
+    this.#grads.clear();
+  }
+
+  /** The sum itself when nobody else looks at it, otherwise a copy that takes its place. */
+  #owned(tensor: Tensor, sum: Tensor): Tensor {
+    if (sum.exclusive) return sum;
+    const copy = this.#gpu.detached(() => this.#gpu.empty(sum.shape, sum.dtype, "gradient"));
+    this.#gpu.copy(sum, copy);
+    this.#grads.set(tensor, copy);
+    sum.dispose();
+    return copy;
+  }
+}

@@ -1,0 +1,59 @@
+import type { AdapterInfo } from "./adapter.ts";
+import type { Gpu } from "./gpu.ts";
+import type { Dtype } from "./tensor.ts";
+
+/**
+ * The entry point of a kernel: a workgroup of `size` invocations in one dimension.
+ *
+ * In `body` stand `lane` (this invocation in its workgroup), `group` (the workgroup's number with folded dimensions put
+ * together), and `workgroup` (its number as dispatched, a `vec3u`). A body guards its loads and stores and never returns.
+ */
+export function entry({ info }: Gpu, size: number, body: string): string {
+  // Software adapters compute local ids by vector divisions; subgroup ids are free there.
+  const lanes = info.software && info.subgroupSize > 0;
+  const parameters = lanes
+    ? "@builtin(subgroup_id) sg: u32, @builtin(subgroup_invocation_id) sgi: u32"
+    : "@builtin(local_invocation_index) lane: u32";
+  return `
+@compute @workgroup_size(${size}) fn main(${parameters},
+  @builtin(workgroup_id) workgroup: vec3u, @builtin(num_workgroups) workgroups: vec3u) {
+  ${lanes ? `let lane = sg * ${info.subgroupSize}u + sgi;` : ""}
+  let group = workgroup.y * workgroups.x + workgroup.x;
+  ${body}
+}`;
+}
+
+/** Invocations that share a row in kernels that reduce rows: one subgroup on the processor, where barriers are dear. */
+export function rowLanes(info: AdapterInfo): number {
+  return info.software ? info.subgroupSize || 8 : 128;
+}
+
+/**
+ * Functions that reduce a float over a workgroup and give every invocation the result: `sumOver(x, lane)`, `maxOver(x, lane)`.
+ * Must be called in uniform control flow.
+ */
+export function reductions({ info }: Gpu, size: number): string {
+  if (info.subgroupSize === size) {
+    return `
+fn sumOver(x: f32, lane: u32) -> f32 { return subgroupAdd(x); }
+fn maxOver(x: f32, lane: u32) -> f32 { return subgroupMax(x); }`;
+  }
+  const tree = (name: string, combine: string) => `
+fn ${name}(x: f32, lane: u32) -> f32 {
+  workgroupBarrier();
+  partial[lane] = x;
+  workgroupBarrier();
+  for (var step = ${size / 2}u; step > 0u; step >>= 1u) {
+    if (lane < step) { let a = partial[lane]; let b = partial[lane + step]; partial[lane] = ${combine}; }
+    workgroupBarrier();
+  }
+  return partial[0];
+}`;
+  return `var<workgroup> partial: array<f32, ${size}>;` + tree("sumOver", "a + b") +
+    tree("maxOver", "max(a, b)");
+}
+
+/** The line that a shader needs for a kind of element, or nothing. */
+export function enable(...dtypes: Dtype[]): string {
+  return dtypes.includes("float16") ? "enable f16;\n" : "";
+}
