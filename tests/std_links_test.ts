@@ -317,6 +317,8 @@ Deno.test("parseArgs: positional arguments, and numbers", () => {
     _: ["--n", "6"],
   });
   assertEquals(parse(["-h"]), { h: true, _: [] });
+  assertEquals(parse(["-ab", "x"], { boolean: ["b"] }), { a: true, b: true, _: ["x"] });
+  assertEquals(parse(["-ab", "x"]), { a: true, b: "x", _: [] });
 });
 
 Deno.test("parseArgs: what is not declared is reported, and left out on request", () => {

@@ -28,7 +28,8 @@ export interface Args {
  * `--name=value` or `--name`; a text flag without a value is the empty text, any other `true`. An
  * undeclared value that looks like a number becomes one. Everything after `--` is positional.
  *
- * Of the real one this leaves out groups of short flags (`-abc`), aliases, negation and dotted names.
+ * `-abc` is `--a --b --c`. Of the real one this leaves out values tied to such letters, aliases,
+ * negation and dotted names.
  */
 export function parseArgs(args: readonly string[], options: ParseOptions = {}): Args {
   const strings = new Set(options.string);
@@ -56,7 +57,10 @@ export function parseArgs(args: readonly string[], options: ParseOptions = {}): 
       if (unknown(arg) !== false) result._.push(strings.has("_") ? arg : asNumber(arg) as string);
       continue;
     }
-    const [, key, attached] = match as unknown as [string, string, string | undefined];
+    const letters = arg.startsWith("--") ? [] : [...match[1]!];
+    for (const letter of letters.slice(0, -1)) set(letter, strings.has(letter) ? "" : true, arg);
+    const key = letters.at(-1) ?? match[1]!;
+    const attached = match[2];
     const next = flags[i + 1];
     if (attached !== undefined) {
       set(key, booleans.has(key) ? attached !== "false" : attached, arg);

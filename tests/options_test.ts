@@ -1,0 +1,223 @@
+import { assert, assertEquals, assertThrows } from "@std/assert";
+import { entry, helpText, wrap } from "../cli/help_text.ts";
+import { editDistance, nearest } from "../cli/nearest.ts";
+import {
+  choice,
+  flag,
+  integer,
+  list,
+  number,
+  path,
+  positional,
+  text,
+  zeroOrOne,
+} from "../cli/option_kinds.ts";
+import { asksForHelp, parseOptions } from "../cli/options.ts";
+import { UsageError } from "../kernels/runtime/errors.ts";
+
+const TABLE = {
+  data_path: path({ help: "The samples.", section: "Files", default: "data.jsonl" }),
+  images: list({ help: "Folders.", section: "Files", default: [] }),
+  batch_size: integer({ help: "Samples a step.", section: "Training", default: 16, min: 1 }),
+  learning_rate: number({ help: "Rate.", default: 4e-4, min: 0, aboveMin: true, max: 1 }),
+  offset: number({ help: "Any number." }),
+  num_hidden_layers: integer({ help: "Layers.", defaultText: "read from the weights" }),
+  use_wandb: flag({ help: "Log the run." }),
+  freeze_llm: zeroOrOne({ help: "Train the projector only.", default: true }),
+  use_moe: zeroOrOne({ help: "Experts." }),
+  dtype: choice(["float32", "float16"], { help: "Precision.", default: "float32" }),
+  prompt: text({ help: "What to ask." }),
+};
+
+const parse = (...args: string[]) => parseOptions(TABLE, args);
+const refuses = (args: string[], message: string): void => {
+  assertEquals(assertThrows(() => parse(...args), UsageError).message, message);
+};
+
+Deno.test("defaults, and the types that the table gives", () => {
+  const options = parse();
+  const batchSize: number = options.batch_size;
+  const layers: number | undefined = options.num_hidden_layers;
+  const moe: boolean | undefined = options.use_moe;
+  const dtype: "float32" | "float16" = options.dtype;
+  const prompt: string | undefined = options.prompt;
+  const images: readonly string[] = options.images;
+  assertEquals([batchSize, layers, moe, dtype, prompt], [
+    16,
+    undefined,
+    undefined,
+    "float32",
+    undefined,
+  ]);
+  assertEquals(images, []);
+  // @ts-expect-error: a number without a default may be undefined
+  const wrong: number = options.num_hidden_layers;
+  assertEquals(wrong, undefined);
+  // @ts-expect-error: no such option
+  assertEquals(options.batchSize, undefined);
+});
+
+Deno.test("flags with underscores or dashes, with a space or an equals sign", () => {
+  for (
+    const args of [
+      ["--batch_size", "4"],
+      ["--batch-size", "4"],
+      ["--batch_size=4"],
+      ["--batch-size=4"],
+    ]
+  ) assertEquals(parse(...args).batch_size, 4);
+});
+
+Deno.test("every kind reads its value", () => {
+  const options = parse(
+    ...["--data_path", "a b/数据.jsonl", "--images", "x, y,,z", "--learning_rate", "1e-3"],
+    ...["--offset", "-2.5", "--num_hidden_layers=16", "--use_wandb", "--freeze_llm", "0"],
+    ...["--use_moe=1", "--dtype", "float16", "--prompt", "a=b --c"],
+  );
+  assertEquals(options, {
+    data_path: "a b/数据.jsonl",
+    images: ["x", "y", "z"],
+    batch_size: 16,
+    learning_rate: 1e-3,
+    offset: -2.5,
+    num_hidden_layers: 16,
+    use_wandb: true,
+    freeze_llm: false,
+    use_moe: true,
+    dtype: "float16",
+    prompt: "a=b --c",
+  });
+});
+
+Deno.test("a flag stands alone or takes 0, 1, true or false", () => {
+  assertEquals(parse("--use_wandb", "--batch_size", "2").use_wandb, true);
+  assertEquals(parse("--use-wandb", "0").use_wandb, false);
+  assertEquals(parse("--use_wandb=false").use_wandb, false);
+  assertEquals(parse("--use_wandb", "true").use_wandb, true);
+  refuses(["--use_wandb=maybe"], '--use_wandb must be 0 or 1, but is "maybe"');
+});
+
+Deno.test("unknown options are refused and the nearest is named", () => {
+  refuses(["--batch_sise", "4"], "there is no option --batch_sise; did you mean --batch_size?");
+  refuses(["--batchsize=4"], "there is no option --batchsize; did you mean --batch_size?");
+  refuses(
+    ["--learning-rat", "1"],
+    "there is no option --learning-rat; did you mean --learning_rate?",
+  );
+  refuses(["-use_wandb"], "there is no option -use_wandb; did you mean --use_wandb?");
+  refuses(["--zzz"], "there is no option --zzz");
+  refuses(["--__proto__", "1"], "there is no option --__proto__");
+  refuses(["--no-use_wandb"], "there is no option --no-use_wandb; did you mean --use_wandb?");
+});
+
+Deno.test("values that are missing, of the wrong kind or out of range name flag and value", () => {
+  refuses(["--batch_size"], "--batch_size needs a value (N)");
+  refuses(["--batch_size", "--use_wandb"], "--batch_size needs a value (N)");
+  refuses(["--prompt="], "--prompt needs a value (TEXT)");
+  refuses(
+    ["--batch_size", "four"],
+    '--batch_size must be a whole number of at least 1, but is "four"',
+  );
+  refuses(
+    ["--batch_size", "1.5"],
+    '--batch_size must be a whole number of at least 1, but is "1.5"',
+  );
+  refuses(["--batch_size", "-4"], '--batch_size must be a whole number of at least 1, but is "-4"');
+  refuses(
+    ["--batch_size", "0x10"],
+    '--batch_size must be a whole number of at least 1, but is "0x10"',
+  );
+  refuses(
+    ["--learning_rate", "0"],
+    '--learning_rate must be a number above 0 and of at most 1, but is "0"',
+  );
+  refuses(
+    ["--learning_rate", "nan"],
+    '--learning_rate must be a number above 0 and of at most 1, but is "nan"',
+  );
+  refuses(["--offset", "Infinity"], '--offset must be a number, but is "Infinity"');
+  refuses(["--freeze_llm", "2"], '--freeze_llm must be 0 or 1, but is "2"');
+  refuses(["--freeze_llm", "toString"], '--freeze_llm must be 0 or 1, but is "toString"');
+  refuses(["--dtype", "int8"], '--dtype must be one of float32, float16, but is "int8"');
+});
+
+Deno.test("an option given twice is refused", () => {
+  refuses(["--batch_size", "1", "--batch-size=2"], "--batch_size is given 2 times; give it once");
+});
+
+Deno.test("positional arguments have a declared place", () => {
+  const table = {
+    dir: positional(path({ help: "The folder." })),
+    rows: positional(integer({ help: "How many.", default: 32, min: 1 })),
+    force: flag({ help: "Overwrite." }),
+  };
+  const parse = (...args: string[]) => parseOptions(table, args);
+  const dir: string = parse("x").dir;
+  assertEquals(dir, "x");
+  assertEquals(parse("--force", "x", "8"), { dir: "x", rows: 8, force: true });
+  assertEquals(parse("7"), { dir: "7", rows: 32, force: false });
+  assertEquals(parse("--force", "--", "--x").dir, "--x");
+  assertThrows(() => parse(), UsageError, "the argument DIR is missing");
+  assertThrows(() => parse("x", "8", "9"), UsageError, 'there is no place for the argument "9"');
+  assertThrows(() => parse("x", "many"), UsageError, "ROWS must be a whole number of at least 1");
+  assertThrows(() => parse("--dir", "x"), UsageError, "there is no option --dir");
+  assertEquals(
+    helpText("glimpse sample", "Makes a folder.", table),
+    [
+      "Usage: glimpse sample DIR [ROWS] [options]",
+      "",
+      "Makes a folder.",
+      "",
+      "Arguments",
+      "  DIR                         The folder.",
+      "  ROWS                        How many. (default: 32)",
+      "",
+      "Options",
+      "  --force                     Overwrite.",
+      "",
+      "  --help                      Show this text.",
+    ].join("\n"),
+  );
+});
+
+Deno.test("help: sections, placeholders, defaults, at most 100 columns", () => {
+  const help = helpText("glimpse pretrain", "Trains the projection. ".repeat(9), TABLE);
+  for (
+    const line of [
+      "Files",
+      "  --data_path PATH            The samples. (default: data.jsonl)",
+      "  --batch_size N              Samples a step. (default: 16)",
+      "  --num_hidden_layers N       Layers. (default: read from the weights)",
+      "  --use_wandb                 Log the run.",
+      "  --freeze_llm 0|1            Train the projector only. (default: 1)",
+      "  --dtype float32|float16     Precision. (default: float32)",
+      "  --prompt TEXT               What to ask.",
+    ]
+  ) assert(help.split("\n").includes(line), `${line}\nnot in\n${help}`);
+  assert(help.split("\n").every((line) => line.length <= 100), help);
+});
+
+Deno.test("help: long explanations and long terms are laid out in two columns", () => {
+  assertEquals(wrap("one two three", 7, 2), "one two\n  three");
+  const lines = entry("--a_very_long_option_name TEXT", "word ".repeat(30).trim()).split("\n");
+  assertEquals(lines.length, 4);
+  assertEquals(lines[0], "  --a_very_long_option_name TEXT");
+  assert(lines.slice(1).every((line) => /^ {30}word/.test(line) && line.length <= 100));
+});
+
+Deno.test("asking for help", () => {
+  assert(asksForHelp(["--x", "1", "--help"]) && asksForHelp(["-h"]));
+  assert(!asksForHelp(["--", "--help"]) && !asksForHelp([]));
+});
+
+Deno.test("nearest: misspellings are near, other words are not", () => {
+  assertEquals(editDistance("kitten", "sitting"), 3);
+  assertEquals(editDistance("ab", "ba"), 1);
+  assertEquals(editDistance("", "abc"), 3);
+  const commands = ["pretrain", "sft", "doctor", "sample"];
+  assertEquals(nearest("pretrian", commands), "pretrain");
+  assertEquals(nearest("pret", commands), "pretrain");
+  assertEquals(nearest("samples", commands), "sample");
+  assertEquals(nearest("chat", commands), undefined);
+  assertEquals(nearest("x", commands), undefined);
+});
