@@ -32,8 +32,8 @@ export function nearest(word: string, candidates: Iterable<string>): string | un
   return best;
 }
 
-/** `; did you mean …?` where a candidate is near, else nothing: the end of an error's sentence. */
+/** ` Did you mean …?` where a candidate is near, else nothing: what an error's sentence ends with. */
 export function suggestion(word: string, candidates: Iterable<string>): string {
   const found = nearest(word, candidates);
-  return found === undefined ? "" : `; did you mean ${found}?`;
+  return found === undefined ? "" : ` Did you mean ${found}?`;
 }

@@ -69,7 +69,7 @@ export function text<D extends string | undefined>(
 /** The path of a file or folder. */
 export function path<D extends string | undefined>(spec: OptionSpec<D>): Option<string | D> {
   return option<string, D>("PATH", spec, (value, name) => {
-    if (value === "") throw new UsageError(`${name} must name a path, but is empty`);
+    if (value === "") throw new UsageError(`${name} must name a path, but is empty.`);
     return value;
   });
 }
@@ -115,14 +115,14 @@ function inRange(
   const lower = min === -Infinity ? [] : [aboveMin ? `above ${min}` : `of at least ${min}`];
   const upper = max === Infinity ? [] : [`of at most ${max}`];
   const range = [...lower, ...upper].join(" and ");
-  throw new UsageError(`${name} must be ${what}${range && ` ${range}`}, but is "${value}"`);
+  throw new UsageError(`${name} must be ${what}${range && ` ${range}`}, but is "${value}".`);
 }
 
 const YES_OR_NO: Record<string, boolean> = { "1": true, true: true, "0": false, false: false };
 
 function yesOrNo(value: string, name: string): boolean {
   const found = Object.hasOwn(YES_OR_NO, value) ? YES_OR_NO[value] : undefined;
-  if (found === undefined) throw new UsageError(`${name} must be 0 or 1, but is "${value}"`);
+  if (found === undefined) throw new UsageError(`${name} must be 0 or 1, but is "${value}".`);
   return found;
 }
 
@@ -146,7 +146,7 @@ export function choice<const C extends string, D extends C | undefined>(
   return option<C, D>(choices.join("|"), spec, (value, name) => {
     const found = choices.find((choice) => choice === value);
     if (found !== undefined) return found;
-    throw new UsageError(`${name} must be one of ${choices.join(", ")}, but is "${value}"`);
+    throw new UsageError(`${name} must be one of ${choices.join(", ")}, but is "${value}".`);
   });
 }
 

@@ -53,13 +53,13 @@ export function parseOptions<T extends OptionTable>(
   }
   const places = namesOf(table, true);
   if (given.length > places.length) {
-    throw new UsageError(`there is no place for the argument "${given[places.length]}"`);
+    throw new UsageError(`There is no place for the argument "${given[places.length]}".`);
   }
   places.forEach((name, i) => {
     const row = table[name]!;
     const value = given[i];
     if (value === undefined && row.default === undefined) {
-      throw new UsageError(`the argument ${name.toUpperCase()} is missing`);
+      throw new UsageError(`The argument ${name.toUpperCase()} is missing.`);
     }
     values[name] = value === undefined ? row.default : row.parse(value, name.toUpperCase());
   });
@@ -80,7 +80,7 @@ function reject(arg: string, flags: readonly string[]): never {
   const typed = arg.replace(/=.*$/s, "");
   const meant = `--${typed.replace(/^-+/, "").replaceAll("-", "_")}`;
   const names = ["--help", ...flags.map((name) => `--${name}`)];
-  throw new UsageError(`there is no option ${typed}${suggestion(meant, names)}`);
+  throw new UsageError(`There is no option ${typed}.${suggestion(meant, names)}`);
 }
 
 /**
@@ -114,9 +114,9 @@ function attachValues(table: OptionTable, args: readonly string[]): string[] {
 function readFlag(name: string, row: Option<unknown>, given: readonly string[]): unknown {
   const [value] = given;
   if (given.length > 1) {
-    throw new UsageError(`${name} is given ${given.length} times; give it once`);
+    throw new UsageError(`${name} is given ${given.length} times; give it once.`);
   }
   if (value === undefined) return row.default;
-  if (value === "") throw new UsageError(`${name} needs a value (${row.placeholder})`);
+  if (value === "") throw new UsageError(`${name} needs a value (${row.placeholder}).`);
   return row.parse(value, name);
 }

@@ -94,55 +94,58 @@ Deno.test("a flag stands alone or takes 0, 1, true or false", () => {
   assertEquals(parse("--use-wandb", "0").use_wandb, false);
   assertEquals(parse("--use_wandb=false").use_wandb, false);
   assertEquals(parse("--use_wandb", "true").use_wandb, true);
-  refuses(["--use_wandb=maybe"], '--use_wandb must be 0 or 1, but is "maybe"');
+  refuses(["--use_wandb=maybe"], '--use_wandb must be 0 or 1, but is "maybe".');
 });
 
 Deno.test("unknown options are refused and the nearest is named", () => {
-  refuses(["--batch_sise", "4"], "there is no option --batch_sise; did you mean --batch_size?");
-  refuses(["--batchsize=4"], "there is no option --batchsize; did you mean --batch_size?");
+  refuses(["--batch_sise", "4"], "There is no option --batch_sise. Did you mean --batch_size?");
+  refuses(["--batchsize=4"], "There is no option --batchsize. Did you mean --batch_size?");
   refuses(
     ["--learning-rat", "1"],
-    "there is no option --learning-rat; did you mean --learning_rate?",
+    "There is no option --learning-rat. Did you mean --learning_rate?",
   );
-  refuses(["-use_wandb"], "there is no option -use_wandb; did you mean --use_wandb?");
-  refuses(["--zzz"], "there is no option --zzz");
-  refuses(["--__proto__", "1"], "there is no option --__proto__");
-  refuses(["--no-use_wandb"], "there is no option --no-use_wandb; did you mean --use_wandb?");
+  refuses(["-use_wandb"], "There is no option -use_wandb. Did you mean --use_wandb?");
+  refuses(["--zzz"], "There is no option --zzz.");
+  refuses(["--__proto__", "1"], "There is no option --__proto__.");
+  refuses(["--no-use_wandb"], "There is no option --no-use_wandb. Did you mean --use_wandb?");
 });
 
 Deno.test("values that are missing, of the wrong kind or out of range name flag and value", () => {
-  refuses(["--batch_size"], "--batch_size needs a value (N)");
-  refuses(["--batch_size", "--use_wandb"], "--batch_size needs a value (N)");
-  refuses(["--prompt="], "--prompt needs a value (TEXT)");
+  refuses(["--batch_size"], "--batch_size needs a value (N).");
+  refuses(["--batch_size", "--use_wandb"], "--batch_size needs a value (N).");
+  refuses(["--prompt="], "--prompt needs a value (TEXT).");
   refuses(
     ["--batch_size", "four"],
-    '--batch_size must be a whole number of at least 1, but is "four"',
+    '--batch_size must be a whole number of at least 1, but is "four".',
   );
   refuses(
     ["--batch_size", "1.5"],
-    '--batch_size must be a whole number of at least 1, but is "1.5"',
+    '--batch_size must be a whole number of at least 1, but is "1.5".',
   );
-  refuses(["--batch_size", "-4"], '--batch_size must be a whole number of at least 1, but is "-4"');
+  refuses(
+    ["--batch_size", "-4"],
+    '--batch_size must be a whole number of at least 1, but is "-4".',
+  );
   refuses(
     ["--batch_size", "0x10"],
-    '--batch_size must be a whole number of at least 1, but is "0x10"',
+    '--batch_size must be a whole number of at least 1, but is "0x10".',
   );
   refuses(
     ["--learning_rate", "0"],
-    '--learning_rate must be a number above 0 and of at most 1, but is "0"',
+    '--learning_rate must be a number above 0 and of at most 1, but is "0".',
   );
   refuses(
     ["--learning_rate", "nan"],
-    '--learning_rate must be a number above 0 and of at most 1, but is "nan"',
+    '--learning_rate must be a number above 0 and of at most 1, but is "nan".',
   );
-  refuses(["--offset", "Infinity"], '--offset must be a number, but is "Infinity"');
-  refuses(["--freeze_llm", "2"], '--freeze_llm must be 0 or 1, but is "2"');
-  refuses(["--freeze_llm", "toString"], '--freeze_llm must be 0 or 1, but is "toString"');
-  refuses(["--dtype", "int8"], '--dtype must be one of float32, float16, but is "int8"');
+  refuses(["--offset", "Infinity"], '--offset must be a number, but is "Infinity".');
+  refuses(["--freeze_llm", "2"], '--freeze_llm must be 0 or 1, but is "2".');
+  refuses(["--freeze_llm", "toString"], '--freeze_llm must be 0 or 1, but is "toString".');
+  refuses(["--dtype", "int8"], '--dtype must be one of float32, float16, but is "int8".');
 });
 
 Deno.test("an option given twice is refused", () => {
-  refuses(["--batch_size", "1", "--batch-size=2"], "--batch_size is given 2 times; give it once");
+  refuses(["--batch_size", "1", "--batch-size=2"], "--batch_size is given 2 times; give it once.");
 });
 
 Deno.test("positional arguments have a declared place", () => {
@@ -157,10 +160,10 @@ Deno.test("positional arguments have a declared place", () => {
   assertEquals(parse("--force", "x", "8"), { dir: "x", rows: 8, force: true });
   assertEquals(parse("7"), { dir: "7", rows: 32, force: false });
   assertEquals(parse("--force", "--", "--x").dir, "--x");
-  assertThrows(() => parse(), UsageError, "the argument DIR is missing");
-  assertThrows(() => parse("x", "8", "9"), UsageError, 'there is no place for the argument "9"');
+  assertThrows(() => parse(), UsageError, "The argument DIR is missing");
+  assertThrows(() => parse("x", "8", "9"), UsageError, 'There is no place for the argument "9"');
   assertThrows(() => parse("x", "many"), UsageError, "ROWS must be a whole number of at least 1");
-  assertThrows(() => parse("--dir", "x"), UsageError, "there is no option --dir");
+  assertThrows(() => parse("--dir", "x"), UsageError, "There is no option --dir");
   assertEquals(
     helpText("glimpse sample", "Makes a folder.", table),
     [

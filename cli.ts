@@ -1,0 +1,31 @@
+/**
+ * Glimpse's command line: `deno task COMMAND` runs `cli.ts COMMAND` with the permissions that the
+ * command needs.
+ *
+ * @module
+ */
+
+import { type Program, runProgram } from "./cli/program.ts";
+import config from "./deno.json" with { type: "json" };
+
+const GLIMPSE: Program = {
+  summary: "trains, evaluates and serves a small vision-language model on any GPU.",
+  version: config.version,
+  prefix: "deno task",
+  commands: {
+    pretrain: {
+      summary: "Trains the projection from the picture encoder to the language model.",
+      load: () => import("./cli/pretrain.ts"),
+    },
+    doctor: {
+      summary: "Shows the GPU, its limits and features, and how fast it is.",
+      load: () => import("./cli/doctor.ts"),
+    },
+    sample: {
+      summary: "Makes a small folder of random weights, pictures and captions to try things on.",
+      load: () => import("./cli/sample.ts"),
+    },
+  },
+};
+
+if (import.meta.main) Deno.exit(await runProgram(GLIMPSE, Deno.args));
