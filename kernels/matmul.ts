@@ -1,0 +1,161 @@
+import { columnSums } from "./column_sums.ts";
+import { chooseFamily, FAMILIES, type Family } from "./matmul/choose.ts";
+import type { Layout, ProductOptions } from "./matmul/problem.ts";
+import { ShapeError } from "./runtime/errors.ts";
+import type { Tensor } from "./runtime/tensor.ts";
+
+export type { Family, Layout, ProductOptions };
+
+/**
+ * Computes a matrix product into a tensor, outside of the tape.
+ *
+ * @param layout How the operands lie in memory.
+ * @param a The left operand, m · k elements.
+ * @param b The right operand, k · n elements.
+ * @param out Where the result [m, n] goes. It must share no buffer with what is read.
+ * @param options The extents, and what is added to the product.
+ * @param family The kernel to use, for tests and benchmarks; chosen by the extents unless given.
+ */
+export function product(
+  layout: Layout,
+  a: Tensor,
+  b: Tensor,
+  out: Tensor,
+  options: ProductOptions,
+  family?: Family,
+): void {
+  const { m, n, k, bias, residual } = options;
+  const fits = a.size === m * k && b.size === k * n && out.size === m * n &&
+    (!bias || bias.size === n) && (!residual || residual.size === m * n);
+  if (!fits) {
+    const added = [bias && ` + [${bias.shape}]`, residual && ` + [${residual.shape}]`];
+    throw new ShapeError(
+      `A product ${layout} with m = ${m}, n = ${n}, k = ${k} cannot be ` +
+        `[${a.shape}] · [${b.shape}]${added.filter(Boolean).join("")} = [${out.shape}].`,
+    );
+  }
+  const problem = { layout, a, b, out, ...options };
+  FAMILIES[family ?? chooseFamily(problem)](problem);
+}
+
+/** What `linear` adds to its product. */
+export interface LinearOptions {
+  /** One number an output column [n]. */
+  readonly bias?: Tensor;
+  /** A tensor of the output's shape, such as the residual stream. */
+  readonly residual?: Tensor;
+}
+
+/**
+ * A linear layer: y = x · Wᵀ + bias + residual.
+ *
+ * @param x Rows [..., k].
+ * @param weight W [n, k], as PyTorch stores it.
+ * @param options A bias [n] and a residual [..., n] to be added.
+ * @returns [..., n]
+ *
+ * ```ts ignore
+ * const h = linear(swiglu(linear(x, gateUp)), down, { residual: x });
+ * ```
+ */
+export function linear(x: Tensor, weight: Tensor, options: LinearOptions = {}): Tensor {
+  const { bias, residual } = options;
+  const [n = 0, k = 0] = weight.shape;
+  if (weight.shape.length !== 2 || x.width !== k) {
+    throw new ShapeError(`linear: a weight [${weight.shape}] does not fit rows [${x.shape}].`);
+  }
+  const shape = [...x.shape.slice(0, -1), n];
+  if (bias && bias.size !== n) {
+    throw new ShapeError(`linear: a bias [${bias.shape}] does not fit a weight [${weight.shape}].`);
+  }
+  if (residual && residual.shape.join() !== shape.join()) {
+    throw new ShapeError(`linear: a residual [${residual.shape}] does not fit [${shape}].`);
+  }
+  return multiply("NT", x, weight, shape, { m: x.rows, n, k, bias, residual });
+}
+
+/**
+ * The product of two matrices.
+ *
+ * @param a [m, k], or [k, m] for `TN`.
+ * @param b [k, n], or [n, k] for `NT`.
+ * @param layout Which of them is transposed.
+ * @returns [m, n]
+ */
+export function matmul(a: Tensor, b: Tensor, layout: Layout = "NN"): Tensor {
+  const [a0 = 0, a1 = 0] = a.shape;
+  const [b0 = 0, b1 = 0] = b.shape;
+  const [m, k] = layout === "TN" ? [a1, a0] : [a0, a1];
+  const [n, depth] = layout === "NT" ? [b0, b1] : [b1, b0];
+  if (a.shape.length !== 2 || b.shape.length !== 2 || k !== depth) {
+    throw new ShapeError(`matmul: [${a.shape}] and [${b.shape}] do not fit as ${layout}.`);
+  }
+  return multiply(layout, a, b, [m, n], { m, n, k });
+}
+
+function multiply(
+  layout: Layout,
+  a: Tensor,
+  b: Tensor,
+  shape: readonly number[],
+  options: ProductOptions,
+): Tensor {
+  const { gpu } = a;
+  const { bias, residual } = options;
+  const y = gpu.empty(shape);
+  product(layout, a, b, y, options);
+  const inputs = [a, b, bias, residual].filter((input) => input !== undefined);
+  const saved = [a.requiresGrad ? b : undefined, b.requiresGrad ? a : undefined]
+    .filter((input) => input !== undefined);
+  gpu.tape?.record("matmul", y, inputs, saved, (dy, tape) => {
+    const gradients = gradientProducts(layout, a, b, dy, options);
+    for (const { of, layout, left, right, m, n, k } of gradients) {
+      if (!of.requiresGrad) continue;
+      const { grad, accumulate } = tape.target(of);
+      product(layout, left, right, grad, { m, n, k, accumulate });
+    }
+    if (bias?.requiresGrad) {
+      const { grad, accumulate } = tape.target(bias);
+      columnSums("sum", "t0[i]", [dy], grad, accumulate);
+    }
+    if (residual) tape.accumulate(residual, dy);
+  });
+  return y;
+}
+
+interface GradientProduct {
+  of: Tensor;
+  layout: Layout;
+  left: Tensor;
+  right: Tensor;
+  m: number;
+  n: number;
+  k: number;
+}
+
+/** For C = A·B: dA = dC·Bᵀ and dB = Aᵀ·dC, transposed as the operands are. */
+function gradientProducts(
+  layout: Layout,
+  a: Tensor,
+  b: Tensor,
+  dy: Tensor,
+  { m, n, k }: ProductOptions,
+): GradientProduct[] {
+  switch (layout) {
+    case "NT":
+      return [
+        { of: a, layout: "NN", left: dy, right: b, m, n: k, k: n },
+        { of: b, layout: "TN", left: dy, right: a, m: n, n: k, k: m },
+      ];
+    case "NN":
+      return [
+        { of: a, layout: "NT", left: dy, right: b, m, n: k, k: n },
+        { of: b, layout: "TN", left: a, right: dy, m: k, n, k: m },
+      ];
+    case "TN":
+      return [
+        { of: a, layout: "NT", left: b, right: dy, m: k, n: m, k: n },
+        { of: b, layout: "NN", left: a, right: dy, m: k, n, k: m },
+      ];
+  }
+}

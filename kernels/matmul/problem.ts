@@ -1,0 +1,48 @@
+import type { Tensor } from "../runtime/tensor.ts";
+
+/**
+ * How the operands of C [m, n] lie in memory: `NT` is A [m, k] · B [n, k]ᵀ (a linear layer), `NN` is A [m, k] · B [k, n]
+ * (the gradient of its input), `TN` is A [k, m]ᵀ · B [k, n] (the gradient of its weight).
+ */
+export type Layout = "NT" | "NN" | "TN";
+
+/** The extents of a matrix product, and what is added to it. */
+export interface ProductOptions {
+  /** Rows of the result. */
+  readonly m: number;
+  /** Columns of the result. */
+  readonly n: number;
+  /** Length of the sums. */
+  readonly k: number;
+  /** Whether to add to what the result's tensor holds. */
+  readonly accumulate?: boolean;
+  /** A number for every column [n], to be added. */
+  readonly bias?: Tensor;
+  /** A matrix [m, n], to be added. */
+  readonly residual?: Tensor;
+}
+
+/** A matrix product to be computed: out = op(a) · op(b), plus what its options name. */
+export interface Product extends ProductOptions {
+  /** How the operands lie in memory. */
+  readonly layout: Layout;
+  /** The left operand. */
+  readonly a: Tensor;
+  /** The right operand. */
+  readonly b: Tensor;
+  /** Where the result goes. */
+  readonly out: Tensor;
+}
+
+/** Bits of the parameter that tells a kernel what to add. */
+export const ADD = { out: 1, bias: 2, residual: 4 } as const;
+
+/** What a product adds, as bits of `ADD`. */
+export function additions({ accumulate, bias, residual }: ProductOptions): number {
+  return (accumulate ? ADD.out : 0) | (bias ? ADD.bias : 0) | (residual ? ADD.residual : 0);
+}
+
+/** The bias and the residual to bind; the left operand stands in for what is missing and is not read. */
+export function addends({ a, bias, residual }: Product): [Tensor, Tensor] {
+  return [bias ?? a, residual ?? a];
+}
