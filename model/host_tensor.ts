@@ -123,7 +123,7 @@ export function toFloat32(
     case "uint8":
       return new Float32Array(new Uint8Array(buffer, offset, length));
     case "bool":
-      return Float32Array.from(bytes, (byte) => byte ? 1 : 0);
+      return new Float32Array(bytes.map((byte) => byte ? 1 : 0));
   }
 }
 
@@ -170,7 +170,7 @@ function encode(values: Float32Array<ArrayBuffer>, dtype: HostDtype): ArrayBuffe
     case "uint8":
       return new Uint8Array(values);
     case "bool":
-      return Uint8Array.from(values, (value) => value === 0 ? 0 : 1);
+      return new Uint8Array(values.map((value) => value === 0 ? 0 : 1));
   }
 }
 

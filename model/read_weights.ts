@@ -1,0 +1,40 @@
+import { FormatError } from "../kernels/runtime/errors.ts";
+import type { ByteSource } from "./bytes.ts";
+import { readStateDict } from "./pth.ts";
+import { isLegacyPth } from "./pth_legacy.ts";
+import { readSafetensors } from "./safetensors.ts";
+import type { WeightFile } from "./weight_file.ts";
+
+/** What a file's first bytes say that it is. */
+export type WeightFormat = "pth" | "safetensors" | "index";
+
+/**
+ * Tells by its content what kind of weight file this is.
+ *
+ * @throws {FormatError} if it is none.
+ */
+export async function weightFormat(source: ByteSource): Promise<WeightFormat> {
+  const head = await source.read(0, Math.min(source.size, 64));
+  const text = new TextDecoder("latin1").decode(head);
+  if (text.startsWith("PK\x03\x04") || isLegacyPth(head)) return "pth";
+  if (text[8] === "{" && text[7] === "\0") return "safetensors";
+  if (/^\s*\{/.test(text)) return "index";
+  const what = source.size === 0
+    ? "is empty"
+    : text.startsWith("version https://git-lfs")
+    ? "is a Git LFS pointer in place of the file; run `git lfs pull` where it came from"
+    : "is not a weight file: neither PyTorch's (.pth, .bin) nor safetensors nor an index of them";
+  throw new FormatError(`${source.name} ${what}.`);
+}
+
+/**
+ * Opens a single weight file of any kind.
+ *
+ * @throws {FormatError} if it is truncated, corrupt, unsafe, or an index of other files.
+ */
+export async function readWeights(source: ByteSource): Promise<WeightFile> {
+  const format = await weightFormat(source);
+  if (format === "pth") return await readStateDict(source);
+  if (format === "safetensors") return await readSafetensors(source);
+  throw new FormatError(`${source.name} is JSON, where a file of tensors was expected.`);
+}
