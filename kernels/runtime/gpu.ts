@@ -310,15 +310,27 @@ export class Gpu implements Disposable {
 
   /** Submits what has been recorded and reads a tensor's bytes. */
   async readBytes(tensor: Tensor): Promise<ArrayBuffer> {
-    const size = roundUp(tensor.bytes, 4);
+    return (await this.readAll([tensor]))[0]!;
+  }
+
+  /** Submits what has been recorded and reads the bytes of several tensors at once. */
+  async readAll(tensors: readonly Tensor[]): Promise<ArrayBuffer[]> {
+    const starts = [0];
+    for (const { bytes } of tensors) starts.push(starts.at(-1)! + roundUp(bytes, 4));
+    const size = starts.at(-1)!;
+    if (size === 0) return [];
     const usage = GPUBufferUsage.MAP_READ | GPUBufferUsage.COPY_DST;
     const staging = this.device.createBuffer({ size, usage, label: "readback" });
-    this.#commands().copyBufferToBuffer(tensor.storage.buffer, tensor.offset, staging, 0, size);
-    const bytes = tensor.bytes;
+    const commands = this.#commands();
+    tensors.forEach(({ storage, offset, bytes }, i) =>
+      commands.copyBufferToBuffer(storage.buffer, offset, staging, starts[i]!, roundUp(bytes, 4))
+    );
+    const sizes = tensors.map(({ bytes }) => bytes);
     try {
       this.submit();
       await staging.mapAsync(GPUMapMode.READ);
-      return staging.getMappedRange().slice(0, bytes);
+      const mapped = staging.getMappedRange();
+      return sizes.map((bytes, i) => mapped.slice(starts[i]!, starts[i]! + bytes));
     } catch (error) {
       await Promise.resolve();
       this.check();

@@ -1,0 +1,186 @@
+import { FormatError } from "../kernels/runtime/errors.ts";
+
+/** Shape and constants of the language model; the names are the original's. */
+export interface MiniMindConfig {
+  /** Width of a token's vector. */
+  hidden_size: number;
+  /** Width inside the feed-forward network. */
+  intermediate_size: number;
+  /** Number of blocks. */
+  num_hidden_layers: number;
+  /** Query heads. */
+  num_attention_heads: number;
+  /** Key and value heads, each shared by a group of query heads. */
+  num_key_value_heads: number;
+  /** Number of tokens known. */
+  vocab_size: number;
+  /** ε of the norms. */
+  rms_norm_eps: number;
+  /** Base of the rotary frequencies. */
+  rope_theta: number;
+  /** Longest sequence for which positions are prepared. */
+  max_position_embeddings: number;
+  /** Whether rotary frequencies are stretched by YaRN for sequences beyond the trained length. */
+  inference_rope_scaling: boolean;
+  /** Whether the feed-forward networks are mixtures of experts. */
+  use_moe: boolean;
+  /** Experts that each token chooses. */
+  num_experts_per_tok: number;
+  /** Experts to choose from. */
+  n_routed_experts: number;
+  /** Experts that every token passes. */
+  n_shared_experts: number;
+  /** Factor of the load-balancing loss. */
+  aux_loss_alpha: number;
+  /** Whether that loss is taken per sequence. */
+  seq_aux: boolean;
+  /** Whether the chosen experts' weights are scaled to sum to one. */
+  norm_topk_prob: boolean;
+}
+
+/** Shape and constants of a CLIP vision tower; the names are Hugging Face's. */
+export interface ClipVisionConfig {
+  /** Width of a patch's vector. */
+  hidden_size: number;
+  /** Width inside the MLP. */
+  intermediate_size: number;
+  /** Number of blocks. */
+  num_hidden_layers: number;
+  /** Heads. */
+  num_attention_heads: number;
+  /** Side of the square picture in pixels. */
+  image_size: number;
+  /** Side of a patch in pixels. */
+  patch_size: number;
+  /** Activation of the MLP. */
+  hidden_act: "quick_gelu" | "gelu";
+  /** ε of the norms. */
+  layer_norm_eps: number;
+}
+
+/** Fields of a configuration that must be given; the rest has defaults. */
+export type MiniMindOptions = Partial<MiniMindConfig>;
+
+/**
+ * A language model's configuration with the original's defaults (26M: hidden 512, 8 layers; 104M: 768, 16).
+ *
+ * @throws {FormatError} when the numbers do not fit together.
+ */
+export function miniMindConfig(options: MiniMindOptions = {}): MiniMindConfig {
+  const hidden = options.hidden_size ?? 512;
+  const config: MiniMindConfig = {
+    hidden_size: hidden,
+    intermediate_size: options.intermediate_size ?? feedForwardSize(hidden),
+    num_hidden_layers: options.num_hidden_layers ?? 8,
+    num_attention_heads: options.num_attention_heads ?? 8,
+    num_key_value_heads: options.num_key_value_heads ?? 2,
+    vocab_size: options.vocab_size ?? 6400,
+    rms_norm_eps: options.rms_norm_eps ?? 1e-5,
+    rope_theta: options.rope_theta ?? 1e6,
+    max_position_embeddings: options.max_position_embeddings ?? 32768,
+    inference_rope_scaling: options.inference_rope_scaling ?? false,
+    use_moe: options.use_moe ?? false,
+    num_experts_per_tok: options.num_experts_per_tok ?? 2,
+    n_routed_experts: options.n_routed_experts ?? 4,
+    n_shared_experts: options.n_shared_experts ?? 1,
+    aux_loss_alpha: options.aux_loss_alpha ?? 0.1,
+    seq_aux: options.seq_aux ?? true,
+    norm_topk_prob: options.norm_topk_prob ?? true,
+  };
+  requireWhole(config, [
+    "hidden_size",
+    "intermediate_size",
+    "num_hidden_layers",
+    "num_attention_heads",
+    "num_key_value_heads",
+    "vocab_size",
+    "max_position_embeddings",
+  ]);
+  requireMultiple(config, "hidden_size", "num_attention_heads");
+  requireMultiple(config, "num_attention_heads", "num_key_value_heads");
+  return config;
+}
+
+/** Width inside the feed-forward network unless told: 8/3 of the hidden size, rounded up to a multiple of 64. */
+export function feedForwardSize(hidden: number): number {
+  return 64 * Math.ceil(Math.floor(hidden * 8 / 3) / 64);
+}
+
+/**
+ * Reads a vision tower's configuration from a `config.json` of a CLIP model or of its vision part.
+ *
+ * @throws {FormatError} when it describes something else, or its numbers do not fit together.
+ */
+export function clipVisionConfig(json: unknown, source = "config.json"): ClipVisionConfig {
+  const whole = asObject(json, source);
+  const fields = asObject(whole.vision_config ?? whole, source);
+  if (
+    fields.model_type !== undefined && !/^clip(_vision_model)?$/.test(String(fields.model_type))
+  ) {
+    throw new FormatError(`${source} describes a "${fields.model_type}", not a CLIP vision tower.`);
+  }
+  const act = fields.hidden_act ?? "quick_gelu";
+  if (act !== "quick_gelu" && act !== "gelu") {
+    throw new FormatError(
+      `${source}: the activation "${act}" is not known; CLIP has quick_gelu or gelu.`,
+    );
+  }
+  const config: ClipVisionConfig = {
+    hidden_size: numberOf(fields, "hidden_size", 768),
+    intermediate_size: numberOf(fields, "intermediate_size", 3072),
+    num_hidden_layers: numberOf(fields, "num_hidden_layers", 12),
+    num_attention_heads: numberOf(fields, "num_attention_heads", 12),
+    image_size: numberOf(fields, "image_size", 224),
+    patch_size: numberOf(fields, "patch_size", 32),
+    hidden_act: act,
+    layer_norm_eps: numberOf(fields, "layer_norm_eps", 1e-5),
+  };
+  requireWhole(config, [
+    "hidden_size",
+    "intermediate_size",
+    "num_hidden_layers",
+    "num_attention_heads",
+    "image_size",
+    "patch_size",
+  ]);
+  requireMultiple(config, "hidden_size", "num_attention_heads");
+  requireMultiple(config, "image_size", "patch_size");
+  return config;
+}
+
+/** Patches of a picture, which is the number of tokens that it takes in a sequence. */
+export function patchCount({ image_size, patch_size }: ClipVisionConfig): number {
+  return (image_size / patch_size) ** 2;
+}
+
+function asObject(json: unknown, source: string): Record<string, unknown> {
+  if (typeof json !== "object" || json === null || Array.isArray(json)) {
+    throw new FormatError(`${source} is not a JSON object.`);
+  }
+  return json as Record<string, unknown>;
+}
+
+function numberOf(fields: Record<string, unknown>, name: string, otherwise: number): number {
+  const value = fields[name] ?? otherwise;
+  if (typeof value !== "number" || !Number.isFinite(value)) {
+    throw new FormatError(`${name} must be a number, not ${JSON.stringify(value)}.`);
+  }
+  return value;
+}
+
+function requireWhole<C>(config: C, names: readonly (keyof C & string)[]): void {
+  for (const name of names) {
+    const value = config[name];
+    if (!Number.isSafeInteger(value) || (value as number) < 1) {
+      throw new FormatError(`${name} must be a whole number of at least 1, not ${value}.`);
+    }
+  }
+}
+
+function requireMultiple<C>(config: C, whole: keyof C & string, part: keyof C & string): void {
+  if (Number(config[whole]) % Number(config[part]) !== 0) {
+    throw new FormatError(
+      `${whole} ${config[whole]} is not a multiple of ${part} ${config[part]}.`,
+    );
+  }
+}

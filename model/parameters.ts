@@ -1,0 +1,221 @@
+import { ShapeError } from "../kernels/runtime/errors.ts";
+import type { Gpu } from "../kernels/runtime/gpu.ts";
+import { roundUp } from "../kernels/runtime/kernel.ts";
+import { sizeOf, type Tensor } from "../kernels/runtime/tensor.ts";
+import {
+  fromFloat32,
+  type HostDtype,
+  type HostTensor,
+  readChecked,
+  toFloat32,
+} from "./host_tensor.ts";
+import type { Random } from "./random.ts";
+
+/** How a parameter's values are drawn when no weights are loaded: uniform in ±`uniform`, or all `constant`. */
+export type Initial = { uniform: number } | { constant: number };
+
+/** One tensor in a weight file: some rows of a parameter. */
+export interface ParameterPart {
+  /** Its name in weight files. */
+  readonly name: string;
+  /** Its shape in weight files. */
+  readonly shape: readonly number[];
+  /** How it is drawn anew. */
+  readonly initial: Initial;
+}
+
+/**
+ * A parameter of a model: one tensor on the device, made of one or more tensors of a weight file below each other,
+ * so that one matrix product serves them all.
+ */
+export interface ParameterSpec {
+  /** Its name in the model. */
+  readonly name: string;
+  /** Its shape. */
+  readonly shape: readonly number[];
+  /** What it consists of, from the first row to the last. */
+  readonly parts: readonly ParameterPart[];
+}
+
+/** A parameter that is a single tensor of the weight file. */
+export function parameter(name: string, shape: readonly number[], initial: Initial): ParameterSpec {
+  return { name, shape, parts: [{ name, shape, initial }] };
+}
+
+/** The initial scale of a linear layer's weight and bias, as PyTorch draws them: ±1/√inputs. */
+export function linearInitial(inputs: number): Initial {
+  return { uniform: 1 / Math.sqrt(inputs) };
+}
+
+/** Parameters that train together: their values lie in one flat tensor, their gradients in another, in the same places. */
+export interface ParameterGroup {
+  /** The name that `train` gave, for example of a learning rate. */
+  readonly name: string;
+  /** All values, with padding between parameters. */
+  readonly values: Tensor;
+  /** All gradients. */
+  readonly gradients: Tensor;
+  /** The parameters inside, in order. */
+  readonly tensors: readonly Tensor[];
+}
+
+const ALIGN = 64; // elements: 256 bytes, at which every device can bind
+
+/**
+ * The parameters of a model on the device.
+ *
+ * Those that train lie together in flat groups, so that the optimizer takes them all in one pass.
+ */
+export class Parameters implements Disposable {
+  /** What the model consists of. */
+  readonly specs: readonly ParameterSpec[];
+  /** The flat groups of what trains. */
+  readonly groups: readonly ParameterGroup[];
+  readonly #gpu: Gpu;
+  readonly #tensors = new Map<string, Tensor>();
+
+  /**
+   * Allocates parameters, with undefined values.
+   *
+   * @param gpu The device.
+   * @param specs What to allocate.
+   * @param train The group in which a parameter trains, or nothing when it is frozen.
+   */
+  constructor(
+    gpu: Gpu,
+    specs: readonly ParameterSpec[],
+    train: (spec: ParameterSpec) => string | undefined = () => undefined,
+  ) {
+    this.#gpu = gpu;
+    this.specs = specs;
+    const byGroup = Map.groupBy(specs, train);
+    this.groups = gpu.detached(() => {
+      for (const spec of byGroup.get(undefined) ?? []) {
+        this.#tensors.set(spec.name, gpu.empty(spec.shape, "float32", "frozen weights"));
+      }
+      byGroup.delete(undefined);
+      return [...byGroup].flatMap(([name, members]) => this.#allocate(name!, members));
+    });
+  }
+
+  /** A parameter by its name. */
+  get(name: string): Tensor {
+    const tensor = this.#tensors.get(name);
+    if (!tensor) throw new ShapeError(`The model has no parameter "${name}".`);
+    return tensor;
+  }
+
+  /** The tensors of a weight file that this model takes, by name, with their shapes. */
+  expected(): Map<string, readonly number[]> {
+    return new Map(
+      this.specs.flatMap(({ parts }) => parts.map(({ name, shape }) => [name, shape])),
+    );
+  }
+
+  /** Number of values. */
+  get count(): number {
+    return this.specs.reduce((sum, { shape }) => sum + sizeOf(shape), 0);
+  }
+
+  /** Number of values that train. */
+  get trainedCount(): number {
+    return this.groups.flatMap(({ tensors }) => tensors).reduce((sum, { size }) => sum + size, 0);
+  }
+
+  /** Draws all values anew, in the order of the specs. Parts for which `only` is false keep theirs. */
+  initialize(random: Random, only: (part: ParameterPart) => boolean = () => true): void {
+    for (const { part, target } of this.#places()) {
+      if (!only(part)) continue;
+      const { initial } = part;
+      const values = new Float32Array(target.size);
+      if ("constant" in initial) values.fill(initial.constant);
+      else {for (let i = 0; i < values.length; i++) {
+          values[i] = (2 * random.float() - 1) * initial.uniform;
+        }}
+      this.#gpu.write(target, values);
+    }
+  }
+
+  /** Reads values from tensors that `matchWeights` has found to fit, one at a time. Parts that `from` lacks keep theirs. */
+  async load(from: ReadonlyMap<string, HostTensor>): Promise<void> {
+    for (const { part, target } of this.#places()) {
+      const tensor = from.get(part.name);
+      if (tensor) this.#gpu.write(target, toFloat32(await readChecked(tensor), tensor.dtype));
+    }
+  }
+
+  /** The values as tensors for a weight file, each read from the device when asked. */
+  *tensors(dtype: HostDtype = "float32"): Generator<HostTensor> {
+    for (const { name, shape, parts } of this.specs) {
+      let start = 0;
+      for (const part of parts) {
+        const at = start;
+        start += sizeOf(part.shape);
+        const read = async (): Promise<Uint8Array<ArrayBuffer>> => {
+          using view = this.#gpu.detached(() => this.get(name).view(part.shape, at));
+          return fromFloat32(await this.#gpu.read(view), dtype);
+        };
+        yield { name: part.name, dtype, shape: part.shape, read };
+      }
+      if (start !== sizeOf(shape)) {
+        throw new ShapeError(`The parts of "${name}" do not fill [${shape}].`);
+      }
+    }
+  }
+
+  /** Forgets the gradients of the step before. */
+  zeroGradients(): void {
+    for (const { tensors } of this.groups) for (const tensor of tensors) tensor.gradFilled = false;
+  }
+
+  /** Frees everything. */
+  [Symbol.dispose](): void {
+    for (const { values, gradients, tensors } of this.groups) {
+      for (const tensor of tensors) tensor.grad?.dispose();
+      values.dispose();
+      gradients.dispose();
+    }
+    for (const tensor of this.#tensors.values()) tensor.dispose();
+    this.#tensors.clear();
+  }
+
+  /** Each part with a view of its place on the device. */
+  *#places(): Generator<{ part: ParameterPart; target: Tensor }> {
+    for (const { name, parts } of this.specs) {
+      let start = 0;
+      for (const part of parts) {
+        using target = this.#gpu.detached(() => this.get(name).view(part.shape, start));
+        start += target.size;
+        yield { part, target };
+      }
+    }
+  }
+
+  /** Lays parameters out in as many flat tensors as the device's largest binding asks for. */
+  #allocate(name: string, members: readonly ParameterSpec[]): ParameterGroup[] {
+    const most = this.#gpu.device.limits.maxStorageBufferBindingSize / 4;
+    const runs: { specs: ParameterSpec[]; size: number }[] = [];
+    for (const spec of members) {
+      const size = roundUp(sizeOf(spec.shape), ALIGN);
+      const last = runs.at(-1);
+      if (last && last.size + size <= most) {
+        last.specs.push(spec);
+        last.size += size;
+      } else runs.push({ specs: [spec], size });
+    }
+    return runs.map(({ specs, size }) => {
+      const values = this.#gpu.zeros([size], "float32", "trained weights");
+      const gradients = this.#gpu.zeros([size], "float32", "gradients");
+      let start = 0;
+      const tensors = specs.map((spec) => {
+        const tensor = values.view(spec.shape, start);
+        tensor.grad = gradients.view(spec.shape, start);
+        tensor.requiresGrad = true;
+        start += roundUp(tensor.size, ALIGN);
+        this.#tensors.set(spec.name, tensor);
+        return tensor;
+      });
+      return { name, values, gradients, tensors };
+    });
+  }
+}
