@@ -122,6 +122,10 @@ export class Gpu implements Disposable {
 
   /** A tensor with undefined contents. `label` says what it holds, in errors and reports. */
   empty(shape: readonly number[], dtype: Dtype = "float32", label = "activation"): Tensor {
+    return this.#allocate(shape, dtype, label);
+  }
+
+  #allocate(shape: readonly number[], dtype: Dtype, label: string, idle = false): Tensor {
     const bytes = sizeOf(shape) * DTYPE_BYTES[dtype];
     const most = this.device.limits.maxStorageBufferBindingSize;
     if (!(bytes > 0)) throw new ShapeError(`A tensor cannot have the shape [${shape}] (${label}).`);
@@ -133,9 +137,8 @@ export class Gpu implements Disposable {
           `${formatBytes(most)} at once. Use a smaller batch or a shorter sequence.`,
       );
     }
-    return this.adopt(
-      new Tensor(this, this.#memory.allocate(roundUp(bytes, 16), label), shape, dtype),
-    );
+    const storage = this.#memory.allocate(roundUp(bytes, 16), label, idle);
+    return this.adopt(new Tensor(this, storage, shape, dtype));
   }
 
   /** A tensor of zeros. */
@@ -154,19 +157,23 @@ export class Gpu implements Disposable {
       : data instanceof Int32Array
       ? "int32"
       : "uint32";
-    const tensor = this.empty(shape, dtype, label);
-    this.write(tensor, data);
+    const tensor = this.#allocate(shape, dtype, label, true);
+    this.#upload(tensor, data);
     return tensor;
   }
 
   /** Overwrites a tensor's contents, in order with the commands recorded before. */
   write(tensor: Tensor, data: HostArray): void {
+    this.submit(); // an upload overtakes recorded commands
+    this.#upload(tensor, data);
+  }
+
+  #upload(tensor: Tensor, data: HostArray): void {
     if (data.byteLength !== tensor.bytes) {
       throw new ShapeError(
         `${data.byteLength} bytes do not fill a tensor [${tensor.shape}] of ${tensor.bytes} bytes.`,
       );
     }
-    this.submit(); // a write overtakes recorded commands
     const whole = data.byteLength & ~3;
     this.device.queue.writeBuffer(
       tensor.storage.buffer,
@@ -287,6 +294,7 @@ export class Gpu implements Disposable {
     this.device.queue.submit([this.#encoder.finish()]);
     this.#encoder = undefined;
     collect?.();
+    this.#memory.submitted();
     this.#uniforms.trim();
     this.#bindGroups.trim();
   }

@@ -12,6 +12,8 @@ export interface Storage {
   label: string;
   /** How many live tensors use it. */
   refs: number;
+  /** The submission before which it was last freed; commands not yet submitted may still use it until then. */
+  freedBefore: number;
 }
 
 /** Byte counts of a device's memory. */
@@ -50,6 +52,7 @@ export class MemoryPool {
   readonly #live = new Set<Storage>();
   readonly #use: MemoryUse = { live: 0, pooled: 0, peak: 0 };
   #ids = 0;
+  #submissions = 0;
 
   /** A pool on one device. */
   constructor(device: GPUDevice) {
@@ -66,16 +69,27 @@ export class MemoryPool {
     this.#use.peak = this.#use.live;
   }
 
-  /** A storage of at least `bytes` bytes with undefined contents. */
-  allocate(bytes: number, label: string): Storage {
+  /** To be told that all recorded commands have been submitted. */
+  submitted(): void {
+    this.#submissions++;
+  }
+
+  /**
+   * A storage of at least `bytes` bytes with undefined contents.
+   *
+   * @param idle Whether no recorded command may still use it, because the host is going to write to it at once.
+   */
+  allocate(bytes: number, label: string, idle = false): Storage {
     const size = sizeClass(bytes);
-    let storage = this.#free.get(size)?.pop();
+    const free = this.#free.get(size);
+    const oldestIsIdle = (free?.[0]?.freedBefore ?? Infinity) <= this.#submissions;
+    let storage = idle ? oldestIsIdle ? free?.shift() : undefined : free?.pop();
     if (storage) this.#use.pooled -= size;
     else {
       if (size > this.#device.limits.maxBufferSize) throw this.#tooLarge(size, label);
       const usage = GPUBufferUsage.STORAGE | GPUBufferUsage.COPY_SRC | GPUBufferUsage.COPY_DST;
       const buffer = this.#device.createBuffer({ size, usage, label });
-      storage = { buffer, id: ++this.#ids, bytes: size, label, refs: 0 };
+      storage = { buffer, id: ++this.#ids, bytes: size, label, refs: 0, freedBefore: 0 };
     }
     storage.label = label;
     this.#live.add(storage);
@@ -89,6 +103,7 @@ export class MemoryPool {
     this.#live.delete(storage);
     this.#use.live -= storage.bytes;
     this.#use.pooled += storage.bytes;
+    storage.freedBefore = this.#submissions + 1;
     const same = this.#free.get(storage.bytes);
     if (same) same.push(storage);
     else this.#free.set(storage.bytes, [storage]);
