@@ -1,0 +1,81 @@
+/** Pictures from files: decoded as Pillow decodes them, without any resize. */
+
+import type { Sharp } from "sharp";
+import { DataError } from "../kernels/runtime/errors.ts";
+import { decodeBmp, isBmp, type RgbPicture } from "./bmp.ts";
+
+export type { RgbPicture };
+
+/** Where Pillow refuses a picture as a decompression bomb: twice a quarter of a gigabyte of RGB. */
+const MAX_PIXELS = 178_956_970;
+
+/** What Pillow reads too; libvips would also draw SVG and PDF. */
+const FORMATS = ["jpeg", "png", "webp", "gif", "tiff", "heif"];
+
+/**
+ * Decodes a picture to 8-bit RGB. JPEG, PNG, WebP, GIF (its first frame), TIFF, AVIF and BMP are read.
+ *
+ * The pixels are those of Pillow's `Image.open(path).convert("RGB")`: EXIF orientation and colour
+ * profiles are left alone, alpha is dropped and not blended. Known differences: a 16-bit grey PNG
+ * keeps its high byte, where Pillow cuts every value above 255 to white; a transparent pixel of a
+ * GIF is black, where Pillow shows the palette's colour.
+ *
+ * @param source The file's bytes, or its path.
+ * @throws {DataError} that names the path, where there is one, and says what is wrong.
+ */
+export async function decodePicture(source: Uint8Array | string): Promise<RgbPicture> {
+  const name = typeof source === "string" ? `picture ${source}` : "the picture";
+  try {
+    const bytes = typeof source === "string" ? await Deno.readFile(source) : source;
+    return isBmp(bytes) ? decodeBmp(bytes, MAX_PIXELS) : await decodeBySharp(bytes);
+  } catch (error) {
+    if (error instanceof Deno.errors.NotFound) {
+      throw new DataError(`${name} does not exist.`, { cause: error });
+    }
+    const why = (error as Error).message.trim().replaceAll(/\s*\n\s*/g, "; ").replace(/\.$/, "");
+    throw new DataError(`${name} cannot be read: ${why}.`, { cause: error });
+  }
+}
+
+async function decodeBySharp(bytes: Uint8Array): Promise<RgbPicture> {
+  if (bytes.length === 0) throw new DataError("the file is empty");
+  const open = await loadSharp();
+  const picture = open(bytes);
+  const { format, space } = await picture.metadata();
+  if (!FORMATS.includes(format)) throw new DataError(`its format is ${format}; save it as PNG`);
+  const isCmyk = space === "cmyk";
+  if (isCmyk) picture.pipelineColourspace("cmyk");
+  const { data, info } = await picture.removeAlpha().toColourspace(isCmyk ? "cmyk" : "srgb")
+    .raw({ depth: "uchar" }).toBuffer({ resolveWithObject: true });
+  const { width, height } = info;
+  if (data.length !== width * height * (isCmyk ? 4 : 3)) {
+    throw new DataError(`it has ${info.channels} channels`);
+  }
+  return { width, height, rgb: isCmyk ? cmykToRgb(data) : new Uint8Array(data) };
+}
+
+/** Pillow's conversion: (255 − K) less the ink's share of it, each product rounded. */
+function cmykToRgb(cmyk: Uint8Array): Uint8Array<ArrayBuffer> {
+  const rgb = new Uint8Array(cmyk.length / 4 * 3);
+  for (let from = 0, to = 0; from < cmyk.length; from += 4) {
+    const light = 255 - cmyk[from + 3]!;
+    for (let ink = 0; ink < 3; ink++) {
+      const product = cmyk[from + ink]! * light + 128;
+      rgb[to++] = light - (((product >> 8) + product) >> 8);
+    }
+  }
+  return rgb;
+}
+
+let sharpLoading: Promise<(bytes: Uint8Array) => Sharp> | undefined;
+
+/** Loads the native library the first time that a picture needs it. */
+function loadSharp(): Promise<(bytes: Uint8Array) => Sharp> {
+  sharpLoading ??= import("sharp").then(({ default: sharp }) => {
+    sharp.cache(false);
+    sharp.concurrency(1);
+    return (bytes) =>
+      sharp(bytes, { ignoreIcc: true, failOn: "error", limitInputPixels: MAX_PIXELS });
+  });
+  return sharpLoading;
+}
