@@ -2,7 +2,11 @@ import { FormatError } from "../kernels/runtime/errors.ts";
 
 /** A name that a pickle may call, with what happens then. */
 export class PickleFunction {
-  /** @param call Gets the arguments as the pickle gives them, unchecked, and the pickle's name. */
+  /**
+   * Makes a function that a pickle may call.
+   *
+   * @param call Gets the arguments as the pickle gives them, unchecked, and the pickle's name.
+   */
   constructor(readonly call: (args: readonly unknown[], name: string) => unknown) {}
 }
 
@@ -284,7 +288,7 @@ class Unpickler {
 
 /** The bytes end before the pickle does; more bytes may help. */
 export class TruncatedPickle extends FormatError {
-  /** @param name What the pickle is called. */
+  /** Makes the error for the pickle of that name. */
   constructor(name: string) {
     super(`${name} is truncated: it ends in the middle of a pickle. Fetch or write it again.`);
   }

@@ -1,0 +1,53 @@
+import { dirname, join } from "@std/path";
+import { GlimpseError } from "../kernels/runtime/errors.ts";
+import { readWeights, weightFormat } from "../model/read_weights.ts";
+import { readSharded } from "../model/sharded.ts";
+import type { WeightFile } from "../model/weight_file.ts";
+import { type OpenFile, openFile } from "./files.ts";
+
+/** Weights whose files stay open until they are disposed of. */
+export type OpenWeights = WeightFile & AsyncDisposable;
+
+/** What a folder's weights may be called, the best first. */
+const NAMES = [
+  "model.safetensors",
+  "model.safetensors.index.json",
+  "pytorch_model.bin",
+  "pytorch_model.bin.index.json",
+];
+
+/**
+ * Opens weights: a `.pth`, `.bin` or safetensors file or the index of a split one, told apart by
+ * content; or a folder that holds `model.safetensors`, its index, or `pytorch_model.bin`, taken in
+ * this order. Tensors are read when asked.
+ *
+ * @example
+ * ```ts
+ * await using weights = await openWeights("model/vision_model/clip-vit-base-patch16");
+ * ```
+ * @throws {GlimpseError} if there is no such file or folder, or nothing in it.
+ * @throws {FormatError} if the file is truncated, corrupt, unsafe or of another kind.
+ */
+export async function openWeights(path: string): Promise<OpenWeights> {
+  await using opened = new AsyncDisposableStack();
+  const open = async (file: string): Promise<OpenFile> => opened.use(await openFile(file));
+  const index = await open(await findWeights(path));
+  const weights = await weightFormat(index) === "index"
+    ? await readSharded(
+      index,
+      async (file) => await readWeights(await open(join(dirname(index.name), file))),
+    )
+    : await readWeights(index);
+  const kept = opened.move();
+  return { ...weights, [Symbol.asyncDispose]: () => kept.disposeAsync() };
+}
+
+async function findWeights(path: string): Promise<string> {
+  const isFolder = await Deno.stat(path).then((info) => info.isDirectory, () => false);
+  if (!isFolder) return path;
+  for (const name of NAMES) {
+    const candidate = join(path, name);
+    if (await Deno.stat(candidate).then((info) => info.isFile, () => false)) return candidate;
+  }
+  throw new GlimpseError(`There are no weights in ${path}: looked for ${NAMES.join(", ")}.`);
+}
