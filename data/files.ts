@@ -111,6 +111,7 @@ const REASONS: Readonly<Record<string, string>> = {
   EACCES: "permission is denied",
   EISDIR: "it is a folder",
   ENOTDIR: "a part of its path is not a folder",
+  EEXIST: "a file stands where a folder should be",
   EROFS: "the file system is read-only",
   ENOSPC: "the disk is full; free some space and try again",
   EDQUOT: "the disk quota is used up; free some space and try again",

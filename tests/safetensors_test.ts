@@ -50,7 +50,7 @@ Deno.test("safetensors: the npm package reads what is written", async () => {
 Deno.test("safetensors: a file cut off or changed anywhere is refused or read, no more", async () => {
   const bytes = await collect(safetensorsChunks(everyKind().slice(1, 4), { format: "pt" }));
   const refused = await breakEverywhere(bytes, async (broken) => await readAll(await open(broken)));
-  assert(refused > 200, `${refused} refused`);
+  assert(refused > 100, `${refused} refused`);
 });
 
 Deno.test("safetensors: every broken header is refused by what is wrong with it", async () => {
