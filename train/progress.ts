@@ -1,0 +1,106 @@
+import type { StepMetrics } from "./metrics.ts";
+
+/** Where a run stands. */
+export interface Progress {
+  /** Epoch, from 1. */
+  readonly epoch: number;
+  /** All epochs. */
+  readonly epochs: number;
+  /** Batch within the epoch, from 1. */
+  readonly step: number;
+  /** Batches of an epoch. */
+  readonly steps: number;
+}
+
+/** The original's log line. */
+export function logLine(at: Progress, { loss, lr }: StepMetrics, epochSeconds: number): string {
+  const minutes = Math.floor(epochSeconds / (at.step + 1) * at.steps / 60) -
+    Math.floor(epochSeconds / 60);
+  return `Epoch:[${at.epoch}/${at.epochs}](${at.step}/${at.steps}) loss:${loss.toFixed(6)} ` +
+    `lr:${lr.toFixed(12)} epoch_Time:${minutes.toFixed(1)}min:`;
+}
+
+/** A duration as `1:02:03` or `2:03`. */
+export function clock(seconds: number): string {
+  const whole = Math.max(0, Math.round(seconds));
+  const two = (n: number) => String(n).padStart(2, "0");
+  const [h, m, s] = [Math.floor(whole / 3600), Math.floor(whole / 60) % 60, whole % 60];
+  return h > 0 ? `${h}:${two(m)}:${two(s)}` : `${m}:${two(s)}`;
+}
+
+/** A count with a unit of thousands, such as `12.3k`. */
+export function short(n: number): string {
+  if (n < 1000) return n.toFixed(n < 10 ? 2 : n < 100 ? 1 : 0);
+  return n < 1e6 ? `${(n / 1e3).toFixed(1)}k` : `${(n / 1e6).toFixed(1)}M`;
+}
+
+/** Where progress is shown: a line that rewrites itself on a terminal, log lines anywhere else. */
+export class ProgressReport {
+  readonly #terminal: boolean;
+  readonly #logInterval: number;
+  readonly #print: (text: string) => void;
+  readonly #started = performance.now();
+  #epochStarted = this.#started;
+  #epoch = 0;
+  #first: Progress | undefined;
+  #smoothed = NaN;
+  #tokensPerSecond = NaN;
+  #samplesPerSecond = NaN;
+
+  /**
+   * A report.
+   *
+   * @param terminal Whether a line may be rewritten.
+   * @param logInterval Batches between two log lines.
+   * @param print Writes text as it is.
+   */
+  constructor(terminal: boolean, logInterval: number, print: (text: string) => void) {
+    this.#terminal = terminal;
+    this.#logInterval = logInterval;
+    this.#print = print;
+  }
+
+  /** Shows an update. */
+  show(at: Progress, metrics: StepMetrics): void {
+    const now = performance.now();
+    if (at.epoch !== this.#epoch) {
+      [this.#epoch, this.#epochStarted] = [at.epoch, now - metrics.seconds * 1000];
+    }
+    this.#first ??= at;
+    const blend = (old: number, value: number) =>
+      Number.isNaN(old) ? value : 0.9 * old + 0.1 * value;
+    this.#smoothed = blend(this.#smoothed, metrics.loss);
+    this.#tokensPerSecond = blend(this.#tokensPerSecond, metrics.tokens / metrics.seconds);
+    this.#samplesPerSecond = blend(this.#samplesPerSecond, metrics.samples / metrics.seconds);
+    if (this.#terminal) this.#print(`\r\x1b[2K${this.#line(at, metrics, now)}`);
+    else if (at.step % this.#logInterval === 0 || at.step === at.steps) {
+      this.#print(logLine(at, metrics, (now - this.#epochStarted) / 1000) + "\n");
+    }
+  }
+
+  /** Says something between two lines. */
+  say(text: string): void {
+    this.#print(this.#terminal ? `\r\x1b[2K${text}\n` : `${text}\n`);
+  }
+
+  /** Ends the line that is being rewritten. */
+  end(): void {
+    if (this.#terminal && this.#first) this.#print("\n");
+  }
+
+  #line(at: Progress, { lr, grad_norm }: StepMetrics, now: number): string {
+    const done = ({ epoch, step }: Progress) => (epoch - 1) * at.steps + step;
+    const since = done(at) - done(this.#first!) + 1;
+    const left = (at.epochs * at.steps - done(at)) * (now - this.#started) / 1000 / since;
+    return [
+      `epoch ${at.epoch}/${at.epochs}`,
+      `step ${at.step}/${at.steps}`,
+      `loss ${this.#smoothed.toFixed(4)}`,
+      `lr ${lr.toExponential(2)}`,
+      `norm ${grad_norm.toPrecision(3)}`,
+      `${short(this.#tokensPerSecond)} tokens/s`,
+      `${short(this.#samplesPerSecond)} samples/s`,
+      `${clock(left)} left`,
+    ].join("  ");
+  }
+}
