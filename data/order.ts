@@ -1,0 +1,89 @@
+/** In which order an epoch goes through the samples, and which of them make a batch. */
+
+import { Random } from "../model/random.ts";
+
+/** What decides the order. */
+export interface OrderOptions {
+  /** Number of samples. */
+  readonly length: number;
+  /** Samples a batch; the last one of an epoch has what is left. */
+  readonly batchSize: number;
+  /** Whether each epoch has an order of its own, rather than that of the file. */
+  readonly shuffle: boolean;
+  /** The seed of all shuffles. */
+  readonly seed: number;
+  /**
+   * Batches within which samples of like size meet, which saves work where batches are as long as
+   * their longest sample; 0, the default, for none.
+   */
+  readonly groupWindow?: number;
+  /** The size of a sample, of any unit; needed where there is a `groupWindow`. */
+  readonly sizeOf?: (index: number) => number;
+}
+
+/**
+ * The order of samples: a function of the options, the epoch and the step alone, so that a run can
+ * start anywhere.
+ *
+ * @example
+ * ```ts
+ * import { SampleOrder } from "./order.ts";
+ *
+ * const order = new SampleOrder({ length: 10, batchSize: 4, shuffle: true, seed: 42 });
+ * order.stepsPerEpoch; // 3
+ * order.batch(0, 2); // the two samples of the first epoch's last batch
+ * ```
+ */
+export class SampleOrder {
+  /** Batches an epoch. */
+  readonly stepsPerEpoch: number;
+  readonly #options: OrderOptions;
+  #cached: { epoch: number; indices: Uint32Array } | undefined;
+
+  constructor(options: OrderOptions) {
+    this.#options = options;
+    this.stepsPerEpoch = Math.ceil(options.length / options.batchSize);
+  }
+
+  /** The samples of a batch, by index; epoch and step count from 0. */
+  batch(epoch: number, step: number): Uint32Array {
+    const { batchSize } = this.#options;
+    return this.epoch(epoch).subarray(step * batchSize, (step + 1) * batchSize);
+  }
+
+  /** All samples of an epoch in their order [length]. */
+  epoch(epoch: number): Uint32Array {
+    if (this.#cached?.epoch !== epoch) {
+      this.#cached = { epoch, indices: epochOrder(this.#options, epoch) };
+    }
+    return this.#cached.indices;
+  }
+}
+
+function epochOrder(options: OrderOptions, epoch: number): Uint32Array {
+  const { length, shuffle, seed, batchSize, groupWindow = 0, sizeOf = () => 0 } = options;
+  const indices = Uint32Array.from({ length }, (_, index) => index);
+  const random = new Random(seed).fork(`samples of epoch ${epoch}`);
+  if (shuffle) random.shuffle(indices);
+  const window = groupWindow * batchSize;
+  for (let from = 0; window > 0 && from < length; from += window) {
+    groupBySize(indices.subarray(from, from + window), batchSize, sizeOf, random);
+  }
+  return indices;
+}
+
+/** Sorts a window by size, cuts it into batches and shuffles them; a ragged one stays at the end. */
+function groupBySize(
+  window: Uint32Array,
+  batchSize: number,
+  sizeOf: (index: number) => number,
+  random: Random,
+): void {
+  const ragged = window.length % batchSize;
+  const full = window.slice(0, window.length - ragged).sort((a, b) => sizeOf(a) - sizeOf(b));
+  const batches = Uint32Array.from({ length: full.length / batchSize }, (_, batch) => batch);
+  random.shuffle(batches);
+  batches.forEach((batch, place) =>
+    window.set(full.subarray(batch * batchSize, (batch + 1) * batchSize), place * batchSize)
+  );
+}
