@@ -139,7 +139,7 @@ export function zeroOrOne<D extends boolean | undefined>(
 }
 
 /** One of a few words. */
-export function choice<const C extends string, D extends C | undefined>(
+export function choice<const C extends string, const D extends C | undefined>(
   choices: readonly C[],
   spec: OptionSpec<D>,
 ): Option<C | D> {

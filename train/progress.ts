@@ -42,6 +42,7 @@ export class ProgressReport {
   readonly #started = performance.now();
   #epochStarted = this.#started;
   #epoch = 0;
+  #logged = 0;
   #first: Progress | undefined;
   #smoothed = NaN;
   #tokensPerSecond = NaN;
@@ -65,6 +66,7 @@ export class ProgressReport {
     const now = performance.now();
     if (at.epoch !== this.#epoch) {
       [this.#epoch, this.#epochStarted] = [at.epoch, now - metrics.seconds * 1000];
+      this.#logged = 0;
     }
     this.#first ??= at;
     const blend = (old: number, value: number) =>
@@ -73,8 +75,12 @@ export class ProgressReport {
     this.#tokensPerSecond = blend(this.#tokensPerSecond, metrics.tokens / metrics.seconds);
     this.#samplesPerSecond = blend(this.#samplesPerSecond, metrics.samples / metrics.seconds);
     if (this.#terminal) this.#print(`\r\x1b[2K${this.#line(at, metrics, now)}`);
-    else if (at.step % this.#logInterval === 0 || at.step === at.steps) {
-      this.#print(logLine(at, metrics, (now - this.#epochStarted) / 1000) + "\n");
+    else {
+      const due = (step: number) => Math.floor(step / this.#logInterval);
+      if (due(at.step) > due(this.#logged) || at.step === at.steps) {
+        this.#print(logLine(at, metrics, (now - this.#epochStarted) / 1000) + "\n");
+      }
+      this.#logged = at.step;
     }
   }
 

@@ -27,7 +27,7 @@ export interface TrainerOptions {
 export interface PlacedBatch {
   /** Epoch, from 0. */
   readonly epoch: number;
-  /** Batch within the epoch, from 1. */
+  /** Batch within the epoch, from 0. */
   readonly step: number;
   /** What to learn. */
   readonly batch: Batch;
@@ -35,9 +35,16 @@ export interface PlacedBatch {
   readonly features?: Tensor;
 }
 
+/** An update of the parameters. */
+export interface Update {
+  /** Its numbers. */
+  readonly metrics: StepMetrics;
+  /** The batch within the epoch after which it came, from 1. */
+  readonly batch: number;
+}
+
 /** An update whose numbers are still on the device. */
-interface PendingUpdate {
-  metrics: StepMetrics;
+interface PendingUpdate extends Update {
   losses: Tensor[];
   norm: Tensor;
   /** The number by which each loss has been divided. */
@@ -79,7 +86,7 @@ export class Trainer implements Disposable {
    * Learns from one batch. Returns the metrics of the updates whose numbers have been read meanwhile, oldest first;
    * they come late, since reading them stops the device.
    */
-  async step({ epoch, step, batch, features }: PlacedBatch): Promise<StepMetrics[]> {
+  async step({ epoch, step, batch, features }: PlacedBatch): Promise<Update[]> {
     if (batch.labelRows.length > 0) {
       using scope = this.#gpu.scope();
       using tape = startTape(this.#gpu);
@@ -96,7 +103,7 @@ export class Trainer implements Disposable {
   }
 
   /** Reads the numbers of all updates so far. */
-  async flush(): Promise<StepMetrics[]> {
+  async flush(): Promise<Update[]> {
     const pending = this.#pending.splice(0);
     const tensors = pending.flatMap(({ losses, norm }) => [...losses, norm]);
     const values = (await this.#gpu.readAll(tensors)).map((bytes) => new Float32Array(bytes)[0]!);
@@ -105,11 +112,11 @@ export class Trainer implements Disposable {
     const perUpdate = (now - this.#readTime) / 1000 / Math.max(1, pending.length);
     this.#readTime = now;
     this.#readEvery = Math.min(64, Math.max(1, Math.floor(READ_INTERVAL / perUpdate)));
-    return pending.map(({ metrics, losses, microBatches }) => {
+    return pending.map(({ metrics, batch, losses, microBatches }) => {
       const read = values.splice(0, losses.length + 1);
       metrics.grad_norm = read.pop()!;
       metrics.loss = read.reduce((sum, loss) => sum + loss, 0) * microBatches / losses.length;
-      return metrics;
+      return { metrics, batch };
     });
   }
 
@@ -119,22 +126,23 @@ export class Trainer implements Disposable {
     for (const loss of this.#losses) loss.dispose();
   }
 
+  /** Whether the parameters are updated after a batch, counted from 0. */
   #isUpdate(step: number): boolean {
     const { accumulationSteps, compat, stepsPerEpoch } = this.#options;
-    if (compat) return (step + 1) % accumulationSteps === 0;
-    return step % accumulationSteps === 0 || step === stepsPerEpoch;
+    if (compat) return (step + 2) % accumulationSteps === 0;
+    return (step + 1) % accumulationSteps === 0 || step + 1 === stepsPerEpoch;
   }
 
   /** Batches that share the update to which a batch belongs; the last update of an epoch may have fewer. */
   #microBatches(step: number): number {
     const { accumulationSteps, compat, stepsPerEpoch } = this.#options;
-    const before = Math.floor((step - 1) / accumulationSteps) * accumulationSteps;
+    const before = step - step % accumulationSteps;
     return compat ? accumulationSteps : Math.min(accumulationSteps, stepsPerEpoch - before);
   }
 
   #update(epoch: number, step: number): void {
     const { epochs, stepsPerEpoch, learningRates, warmupSteps } = this.#options;
-    const at = epoch * stepsPerEpoch + step;
+    const at = epoch * stepsPerEpoch + step + 1;
     const rates = Object.fromEntries(
       Object.entries(learningRates).map(([group, rate]) => [
         group,
@@ -157,7 +165,7 @@ export class Trainer implements Disposable {
       seconds: (now - this.#updateTime) / 1000,
     };
     const microBatches = this.#microBatches(step);
-    this.#pending.push({ metrics, losses: this.#losses, norm, microBatches });
+    this.#pending.push({ metrics, batch: step + 1, losses: this.#losses, norm, microBatches });
     this.#updateTime = now;
     this.#losses = [];
     this.#tokens = this.#samples = 0;

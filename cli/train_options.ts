@@ -1,0 +1,285 @@
+/** The options of the commands that train, and how they become a run's settings. */
+
+import { join } from "@std/path";
+import { modelFolder } from "../data/model_folder.ts";
+import { UsageError } from "../kernels/runtime/errors.ts";
+import { type RunSettings, weightPath } from "../train/run.ts";
+import {
+  choice,
+  flag,
+  integer,
+  number,
+  type Option,
+  path,
+  text,
+  zeroOrOne,
+} from "./option_kinds.ts";
+import type { OptionValues } from "./options.ts";
+
+/** The defaults in which two commands differ. */
+export interface TrainPreset {
+  /** Name of the weights that are saved. */
+  readonly saveWeight: string;
+  /** Name of the weights to begin with. */
+  readonly fromWeight: string;
+  /** Passes over the data. */
+  readonly epochs: number;
+  /** Samples of a batch. */
+  readonly batchSize: number;
+  /** Learning rate. */
+  readonly learningRate: number;
+  /** Tokens after which a sample is cut off. */
+  readonly maxSeqLen: number;
+  /** What is frozen. */
+  readonly freeze: 0 | 1 | 2;
+  /** The data: `{data}_data.jsonl` and `{data}_images`. */
+  readonly data: string;
+  /** Project name for Weights & Biases. */
+  readonly project: string;
+}
+
+/** The original's pretrain: the projection learns, captions are its data. */
+export const PRETRAIN: TrainPreset = {
+  saveWeight: "pretrain_vlm",
+  fromWeight: "llm",
+  epochs: 4,
+  batchSize: 16,
+  learningRate: 4e-4,
+  maxSeqLen: 640,
+  freeze: 1,
+  data: "pretrain",
+  project: "MiniMind-V-Pretrain",
+};
+
+/** The table of options of a preset. */
+// deno-lint-ignore explicit-module-boundary-types
+export function trainOptions(preset: TrainPreset) {
+  const FILES = "Files";
+  const MODEL = "Model";
+  const TRAIN = "Training";
+  const LOG = "Progress";
+  return {
+    root: path({
+      section: FILES,
+      help: "Folder laid out as MiniMind-V's: out, model, dataset, checkpoints.",
+      default: ".",
+    }),
+    data_path: path({
+      section: FILES,
+      help: "Conversations, one JSON object a line.",
+      defaultText: `dataset/${preset.data}_data.jsonl`,
+    }),
+    images_path: path({
+      section: FILES,
+      help: "Folder of the pictures that they name.",
+      defaultText: `dataset/${preset.data}_images`,
+    }),
+    save_dir: path({ section: FILES, help: "Folder of the weights.", defaultText: "out" }),
+    tokenizer_path: path({
+      section: FILES,
+      help: "Folder of the tokenizer.",
+      defaultText: "model",
+    }),
+    vision_path: path({
+      section: FILES,
+      help: "Folder of the CLIP vision tower.",
+      defaultText: "model/vision_model/clip-vit-base-patch16",
+    }),
+    checkpoints_path: path({
+      section: FILES,
+      help: "Folder of metrics and checkpoints.",
+      defaultText: "checkpoints",
+    }),
+    save_weight: text({
+      section: FILES,
+      help: "Name of the weights that are saved; size and ending are added.",
+      default: preset.saveWeight,
+      placeholder: "NAME",
+    }),
+    from_weight: text({
+      section: FILES,
+      help: "Name of the weights to begin with; none for new ones.",
+      default: preset.fromWeight,
+      placeholder: "NAME",
+    }),
+    metrics: path({
+      section: FILES,
+      help: "Metrics file, one JSON line an update.",
+      defaultText: "checkpoints/{weight}_{hidden}_metrics.jsonl",
+    }),
+    hidden_size: integer({
+      section: MODEL,
+      help: "Width of the language model.",
+      default: 512,
+      min: 1,
+    }),
+    num_hidden_layers: integer({
+      section: MODEL,
+      help: "Layers of the language model.",
+      defaultText: "read from the weights; 8 for new ones",
+      min: 1,
+    }),
+    use_moe: zeroOrOne({
+      section: MODEL,
+      help: "Whether it is a mixture of experts.",
+      default: false,
+    }),
+    max_seq_len: integer({
+      section: MODEL,
+      help: "Tokens after which a sample is cut off.",
+      default: preset.maxSeqLen,
+      min: 2,
+    }),
+    freeze_llm: choice(["0", "1", "2"], {
+      section: MODEL,
+      help:
+        "What is frozen beside the vision tower: 0 nothing, 1 the language model, 2 all of it but its first " +
+        "and last layer.",
+      default: String(preset.freeze) as "0" | "1" | "2",
+    }),
+    device: text({
+      section: TRAIN,
+      help: "Adapter: gpu, software, or a piece of its name.",
+      default: "gpu",
+      placeholder: "NAME",
+    }),
+    dtype: choice(["float32", "float16", "bfloat16"], {
+      section: TRAIN,
+      help: "Numbers that the model computes with.",
+      default: "float32",
+    }),
+    epochs: integer({
+      section: TRAIN,
+      help: "Passes over the data.",
+      default: preset.epochs,
+      min: 1,
+    }),
+    batch_size: integer({
+      section: TRAIN,
+      help: "Samples a batch.",
+      default: preset.batchSize,
+      min: 1,
+    }),
+    learning_rate: number({
+      section: TRAIN,
+      help: "Learning rate, of which a cosine is made.",
+      default: preset.learningRate,
+      min: 0,
+    }),
+    accumulation_steps: integer({
+      section: TRAIN,
+      help: "Batches whose gradients are averaged for one update.",
+      default: 1,
+      min: 1,
+    }),
+    grad_clip: number({
+      section: TRAIN,
+      help: "Longest gradient; longer ones are scaled down.",
+      default: 1,
+      min: 0,
+      aboveMin: true,
+    }),
+    max_steps: integer({ section: TRAIN, help: "Updates after which to end early.", min: 1 }),
+    seed: integer({ section: TRAIN, help: "Seed of orders and new weights.", default: 42, min: 0 }),
+    shuffle: zeroOrOne({
+      section: TRAIN,
+      help: "Whether epochs shuffle the samples.",
+      default: true,
+    }),
+    num_workers: integer({
+      section: TRAIN,
+      help: "Workers that prepare batches; 0 prepares them between steps.",
+      default: 2,
+      min: 0,
+      max: 64,
+    }),
+    on_bad_sample: choice(["stop", "skip"], {
+      section: TRAIN,
+      help: "What to do at a row that cannot be used.",
+      default: "stop",
+    }),
+    compat: flag({
+      section: TRAIN,
+      help: "Count accumulation as the original does, its tail left over.",
+    }),
+    from_resume: zeroOrOne({ section: TRAIN, help: "Whether to continue a run.", default: false }),
+    log_interval: integer({
+      section: LOG,
+      help: "Batches between log lines.",
+      default: 100,
+      min: 1,
+    }),
+    save_interval: integer({
+      section: LOG,
+      help: "Batches between saved weights.",
+      default: 100,
+      min: 1,
+    }),
+    use_wandb: flag({ section: LOG, help: "Write what Weights & Biases can take." }),
+    wandb_project: text({
+      section: LOG,
+      help: "Its project.",
+      default: preset.project,
+      placeholder: "NAME",
+    }),
+  } satisfies Record<string, Option<unknown>>;
+}
+
+/** What those options read. */
+export type TrainValues = OptionValues<ReturnType<typeof trainOptions>>;
+
+/**
+ * A run's settings.
+ *
+ * @throws {UsageError} for what this version cannot do.
+ */
+export function trainSettings(preset: TrainPreset, o: TrainValues): RunSettings {
+  const later: [boolean, string][] = [
+    [o.use_moe, "--use_moe 1: mixtures of experts"],
+    [o.from_resume, "--from_resume 1: continuing a run"],
+    [o.dtype !== "float32", `--dtype ${o.dtype}: half precision`],
+    [o.use_wandb, "--use_wandb: trackers"],
+  ];
+  for (const [asked, what] of later) {
+    if (asked) {
+      throw new UsageError(`${what} will come with a later version; leave the option out.`);
+    }
+  }
+  const given = {
+    out: o.save_dir,
+    tokenizer: o.tokenizer_path,
+    vision: o.vision_path,
+    checkpoints: o.checkpoints_path,
+  };
+  const folder = modelFolder(o.root, given);
+  const name = weightPath("", o.save_weight, o.hidden_size, o.use_moe).replace(/\.pth$/, "");
+  return {
+    folder,
+    dataPath: o.data_path ?? join(folder.dataset, `${preset.data}_data.jsonl`),
+    imagesPath: o.images_path ?? join(folder.dataset, `${preset.data}_images`),
+    fromWeight: o.from_weight,
+    saveWeight: o.save_weight,
+    hiddenSize: o.hidden_size,
+    language: {
+      use_moe: o.use_moe,
+      ...(o.num_hidden_layers !== undefined && { num_hidden_layers: o.num_hidden_layers }),
+    },
+    freeze: Number(o.freeze_llm) as 0 | 1 | 2,
+    device: o.device,
+    epochs: o.epochs,
+    batchSize: o.batch_size,
+    learningRate: o.learning_rate,
+    accumulationSteps: o.accumulation_steps,
+    gradClip: o.grad_clip,
+    maxLength: o.max_seq_len,
+    logInterval: o.log_interval,
+    saveInterval: o.save_interval,
+    maxSteps: o.max_steps,
+    seed: o.seed,
+    shuffle: o.shuffle,
+    workers: o.num_workers,
+    onBadSample: o.on_bad_sample,
+    metrics: o.metrics ?? join(folder.checkpoints, `${name}_metrics.jsonl`),
+    compat: o.compat,
+  };
+}
