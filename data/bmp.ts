@@ -2,14 +2,16 @@
 
 import { DataError } from "../kernels/runtime/errors.ts";
 
-/** A decoded picture. */
+/** A decoded picture, as `model/resample.ts` takes it. */
 export interface RgbPicture {
   /** Columns. */
   readonly width: number;
   /** Rows, the upmost first. */
   readonly height: number;
   /** Red, green and blue of each pixel [height, width, 3]. */
-  readonly rgb: Uint8Array<ArrayBuffer>;
+  readonly data: Uint8Array<ArrayBuffer>;
+  /** Always RGB. */
+  readonly channels: 3;
 }
 
 /** Whether a file begins as a Windows bitmap does. */
@@ -75,7 +77,7 @@ export function decodeBmp(bytes: Uint8Array, maxPixels: number): RgbPicture {
       for (let channel = 2; channel >= 0; channel--) rgb[to++] = bytes[from + channel]!;
     }
   }
-  return { width, height, rgb };
+  return { width, height, data: rgb, channels: 3 };
 }
 
 function paletteIndex(bytes: Uint8Array, row: number, x: number, depth: number): number {

@@ -25,22 +25,29 @@ const FORMATS = ["jpeg", "png", "webp", "gif", "tiff", "heif"];
  */
 export async function decodePicture(source: Uint8Array | string): Promise<RgbPicture> {
   const name = typeof source === "string" ? `picture ${source}` : "the picture";
+  const bytes = typeof source === "string" ? await readPicture(source) : source;
+  const open = isBmp(bytes) ? undefined : await loadSharp();
   try {
-    const bytes = typeof source === "string" ? await Deno.readFile(source) : source;
-    return isBmp(bytes) ? decodeBmp(bytes, MAX_PIXELS) : await decodeBySharp(bytes);
-  } catch (error) {
-    if (error instanceof Deno.errors.NotFound) {
-      throw new DataError(`${name} does not exist.`, { cause: error });
-    }
-    const why = (error as Error).message.trim().replaceAll(/\s*\n\s*/g, "; ").replace(/\.$/, "");
-    throw new DataError(`${name} cannot be read: ${why}.`, { cause: error });
+    if (bytes.length === 0) throw new DataError("the file is empty");
+    return open ? await decodeBySharp(open(bytes)) : decodeBmp(bytes, MAX_PIXELS);
+  } catch (cause) {
+    const why = (cause as Error).message.trim().replaceAll(/\s*\n\s*/g, "; ").replace(/\.$/, "");
+    throw new DataError(`${name} cannot be read: ${why}.`, { cause });
   }
 }
 
-async function decodeBySharp(bytes: Uint8Array): Promise<RgbPicture> {
-  if (bytes.length === 0) throw new DataError("the file is empty");
-  const open = await loadSharp();
-  const picture = open(bytes);
+async function readPicture(path: string): Promise<Uint8Array> {
+  try {
+    return await Deno.readFile(path);
+  } catch (cause) {
+    if (cause instanceof Deno.errors.NotCapable) throw cause;
+    const missing = cause instanceof Deno.errors.NotFound;
+    const why = missing ? "does not exist" : `cannot be read: ${(cause as Error).message}`;
+    throw new DataError(`picture ${path} ${why}.`, { cause });
+  }
+}
+
+async function decodeBySharp(picture: Sharp): Promise<RgbPicture> {
   const { format, space } = await picture.metadata();
   if (!FORMATS.includes(format)) throw new DataError(`its format is ${format}; save it as PNG`);
   const isCmyk = space === "cmyk";
@@ -51,7 +58,7 @@ async function decodeBySharp(bytes: Uint8Array): Promise<RgbPicture> {
   if (data.length !== width * height * (isCmyk ? 4 : 3)) {
     throw new DataError(`it has ${info.channels} channels`);
   }
-  return { width, height, rgb: isCmyk ? cmykToRgb(data) : new Uint8Array(data) };
+  return { width, height, data: isCmyk ? cmykToRgb(data) : new Uint8Array(data), channels: 3 };
 }
 
 /** Pillow's conversion: (255 − K) less the ink's share of it, each product rounded. */

@@ -1,0 +1,165 @@
+/** Conversations about pictures, from a JSON Lines file and a folder to token ids and pixels. */
+
+import { DataError, FormatError, UsageError } from "../kernels/runtime/errors.ts";
+import type { Sample } from "../model/batch.ts";
+import type { TokenizerFiles } from "../model/byte_tokenizer.ts";
+import { ChatTemplate } from "../model/chat_template.ts";
+import { ImageProcessor } from "../model/image_processor.ts";
+import { encodeConversation } from "../model/loss_mask.ts";
+import { Tokenizer } from "../model/tokenizer.ts";
+import { JsonlFile, type LineOffsets } from "./jsonl.ts";
+import { decodePicture } from "./picture.ts";
+import { type ConversationRow, readRow } from "./row.ts";
+
+/** What a data set is made of; it can be sent to a worker. */
+export interface DatasetSource {
+  /** The JSON Lines file. */
+  readonly dataPath: string;
+  /** The folder that the pictures' names are relative to. */
+  readonly imagesPath: string;
+  /** The tokenizer's files, with the chat template. */
+  readonly tokenizer: TokenizerFiles;
+  /** The parsed `preprocessor_config.json`; that of CLIP ViT-B/16 if left out. */
+  readonly preprocessor?: unknown;
+  /** Tokens after which a sample is cut off. */
+  readonly maxLength: number;
+  /** Placeholders of a picture; 196, those of CLIP ViT-B/16, if left out. */
+  readonly tokensPerPicture?: number;
+  /** The text of one placeholder; `@` if left out. */
+  readonly placeholder?: string;
+  /** The file's lines where they are known. */
+  readonly offsets?: LineOffsets;
+}
+
+/** Placeholders that a picture takes where nothing else is said: 14 × 14 patches. */
+export const TOKENS_PER_PICTURE = 196;
+
+const IMAGE_TOKEN = "<image>";
+
+/**
+ * Rows such as `{"image": "a.jpg, b.jpg", "conversations": [{"role": "user", "content": "…"}, …]}`
+ * as the numbers that a model trains with.
+ *
+ * Each `<image>` becomes a picture's placeholders, the chat template makes one text of the turns, and
+ * the answers are what is to be learnt. A picture whose placeholders do not all fit is an error.
+ *
+ * @example
+ * ```ts ignore
+ * using dataset = VlmDataset.open({ dataPath, imagesPath, tokenizer: files, maxLength: 640 });
+ * const { ids, mask } = await dataset.sample(0);
+ * ```
+ */
+export class VlmDataset implements Disposable {
+  readonly #source: DatasetSource;
+  readonly #rows: JsonlFile;
+  readonly #tokenizer: Tokenizer;
+  readonly #template: ChatTemplate;
+  readonly #processor: ImageProcessor;
+  /** Text and tokens of a picture. */
+  readonly #picture: { readonly text: string; readonly ids: readonly number[] };
+
+  private constructor(source: DatasetSource, rows: JsonlFile) {
+    const { tokenizer, preprocessor, placeholder = "@" } = source;
+    this.#source = source;
+    this.#rows = rows;
+    this.#tokenizer = new Tokenizer(tokenizer.tokenizer, tokenizer.config);
+    this.#template = ChatTemplate.fromConfig(tokenizer.config);
+    this.#processor = new ImageProcessor(preprocessor);
+    const tokens = source.tokensPerPicture ?? TOKENS_PER_PICTURE;
+    const text = placeholder.repeat(tokens);
+    this.#picture = { text, ids: this.#tokenizer.encode(text) };
+    if (this.#picture.ids.length !== tokens) {
+      throw new UsageError(
+        `The placeholder "${placeholder}", ${tokens} times, is ${this.#picture.ids.length} tokens ` +
+          "of this tokenizer; name a placeholder that is one token each time.",
+      );
+    }
+  }
+
+  /**
+   * Opens a data set.
+   *
+   * @throws {DataError} where its file cannot be read.
+   * @throws {FormatError} where the tokenizer's or the processor's files are not usable.
+   * @throws {UsageError} where the placeholder is not one token.
+   */
+  static open(source: DatasetSource): VlmDataset {
+    const rows = JsonlFile.open(source.dataPath, source.offsets);
+    try {
+      return new VlmDataset(source, rows);
+    } catch (error) {
+      rows[Symbol.dispose]();
+      throw error;
+    }
+  }
+
+  /** Number of rows. */
+  get length(): number {
+    return this.#rows.length;
+  }
+
+  /**
+   * Makes the sample of a row.
+   *
+   * @param index The row, from 0.
+   * @throws {DataError} with file and line where the row or one of its pictures cannot be used.
+   */
+  async sample(index: number): Promise<Sample> {
+    const value = this.#rows.row(index);
+    try {
+      const row = readRow(value);
+      const tokens = this.#encode(row);
+      const pictures = await Promise.all(row.pictures.map((name) => this.#pixels(name)));
+      return { index, ...tokens, pictures };
+    } catch (error) {
+      if (!(error instanceof DataError || error instanceof FormatError)) throw error;
+      throw new DataError(`${this.#rows.place(index)}: ${error.message}`, { cause: error });
+    }
+  }
+
+  #encode({ conversations, pictures }: ConversationRow): Omit<Sample, "index" | "pictures"> {
+    const { maxLength } = this.#source;
+    const encoded = encodeConversation(this.#tokenizer, this.#template, conversations, {
+      maxLength,
+      imagePlaceholder: this.#picture.text,
+    });
+    const { images, cutImages } = encoded;
+    if (images + cutImages !== pictures.length) {
+      throw new DataError(
+        `the text has places for ${
+          images + cutImages
+        } pictures (${IMAGE_TOKEN}), and image names ` +
+          `${pictures.length}.`,
+      );
+    }
+    if (cutImages > 0) {
+      throw new DataError(
+        `picture ${images + 1} does not fit into the first ${maxLength} tokens; ` +
+          "allow longer samples or shorten the text before it.",
+      );
+    }
+    const ids = Uint32Array.from(encoded.ids), mask = Uint8Array.from(encoded.mask);
+    return { ids, mask, pictureStarts: findRuns(ids, this.#picture.ids) };
+  }
+
+  async #pixels(name: string): Promise<Uint8Array<ArrayBuffer>> {
+    const picture = await decodePicture(`${this.#source.imagesPath}/${name}`);
+    return new Uint8Array(this.#processor.process(picture));
+  }
+
+  /** Closes the file. */
+  [Symbol.dispose](): void {
+    this.#rows[Symbol.dispose]();
+  }
+}
+
+/** Where a run of tokens begins, each time that it is there in full; runs do not overlap. */
+function findRuns(ids: Uint32Array, run: readonly number[]): number[] {
+  const starts: number[] = [];
+  for (let at = 0; at + run.length <= ids.length;) {
+    const isRun = run.every((id, i) => ids[at + i] === id);
+    if (isRun) starts.push(at);
+    at += isRun ? run.length : 1;
+  }
+  return starts;
+}

@@ -1,0 +1,43 @@
+/// <reference lib="deno.worker" />
+/** A worker that makes samples for `sample_workers.ts`. */
+
+import { VlmDataset } from "./dataset.ts";
+import type { WorkerReply, WorkerRequest } from "./sample_workers.ts";
+
+let dataset: VlmDataset | undefined;
+let openError: unknown;
+const running = new Set<Promise<void>>();
+
+self.onmessage = async ({ data: request }: MessageEvent<WorkerRequest>) => {
+  if (request.kind === "open") {
+    try {
+      dataset = VlmDataset.open(request.source);
+    } catch (error) {
+      openError = error;
+    }
+  } else if (request.kind === "sample") {
+    const job = answer(request.id, request.index);
+    running.add(job);
+    job.then(() => running.delete(job));
+  } else {
+    await Promise.all(running);
+    dataset?.[Symbol.dispose]();
+    reply({ kind: "stopped" });
+  }
+};
+
+async function answer(id: number, index: number): Promise<void> {
+  try {
+    if (!dataset) throw openError ?? new Error("a sample was asked for before there was data");
+    const sample = await dataset.sample(index);
+    const buffers = [sample.ids, sample.mask, ...sample.pictures].map(({ buffer }) => buffer);
+    reply({ kind: "sample", id, sample }, buffers);
+  } catch (error) {
+    const { name, message } = error instanceof Error ? error : new Error(String(error));
+    reply({ kind: "error", id, name, message });
+  }
+}
+
+function reply(message: WorkerReply, transfer: ArrayBuffer[] = []): void {
+  self.postMessage(message, transfer);
+}

@@ -1,0 +1,41 @@
+/** A row of a data set, its pictures' names checked. */
+
+import { DataError } from "../kernels/runtime/errors.ts";
+import { isRecord } from "../model/strict_json.ts";
+
+/** A conversation and the pictures that it is about. */
+export interface ConversationRow {
+  /** Names of picture files, in the order of their places in the text. */
+  readonly pictures: readonly string[];
+  /** The turns, not checked. */
+  readonly conversations: unknown;
+}
+
+/**
+ * Reads a row such as `{"image": "a.jpg, b.jpg", "conversations": […]}`. A row without pictures has
+ * an empty `image` or none.
+ *
+ * @param row What the line holds.
+ * @throws {DataError} where a name is missing or leads out of the pictures' folder.
+ */
+export function readRow(row: unknown): ConversationRow {
+  if (!isRecord(row)) throw new DataError("the row is not an object.");
+  const { image, conversations } = row;
+  if (image !== undefined && image !== null && typeof image !== "string") {
+    throw new DataError(`image is ${quote(image)}, not a text of names with commas between them.`);
+  }
+  const pictures = image?.trim() ? image.split(",").map((name) => name.trim()) : [];
+  for (const name of pictures) {
+    if (name === "" || name.includes("\0") || name.split(/[\\/]/).includes("..")) {
+      throw new DataError(
+        `image holds ${quote(name)}, which is not the name of a file in the pictures' folder.`,
+      );
+    }
+  }
+  return { pictures, conversations };
+}
+
+function quote(value: unknown): string {
+  const text = JSON.stringify(value);
+  return text.length > 60 ? `${text.slice(0, 60)}…` : text;
+}
