@@ -1,0 +1,147 @@
+import { ShapeError } from "./runtime/errors.ts";
+import type { Gpu } from "./runtime/gpu.ts";
+import type { Kernel } from "./runtime/kernel.ts";
+import type { Tensor } from "./runtime/tensor.ts";
+import { type Vectors, vectors } from "./runtime/vectors.ts";
+import { entry, rowLanes } from "./runtime/wgsl.ts";
+
+// `most` is the last row of the matrix that `rows` points into, `width` counts vectors
+const PARAMS = "struct Params { count: u32, width: u32, most: u32, accumulate: u32 }";
+
+function overRows(gpu: Gpu, body: string): string {
+  const lanes = rowLanes(gpu.info);
+  return entry(
+    gpu,
+    lanes,
+    `if (group < p.count) {
+    let start = group * p.width;
+    let at = min(rows[group], p.most) * p.width;
+    for (var i = lane; i < p.width; i += ${lanes}u) { ${body} }
+  }`,
+  );
+}
+
+function gatherKernel(gpu: Gpu, { size, code }: Vectors): Kernel {
+  return gpu.kernel(`gather_rows/${size}`, () =>
+    `${PARAMS}
+${code}
+@group(0) @binding(0) var<storage, read> x: array<T>;
+@group(0) @binding(1) var<storage, read> rows: array<u32>;
+@group(0) @binding(2) var<storage, read_write> y: array<T>;
+@group(0) @binding(3) var<uniform> p: Params;
+${
+      overRows(
+        gpu,
+        "if (p.accumulate == 1u) { y[start + i] += x[at + i]; } else { y[start + i] = x[at + i]; }",
+      )
+    }`);
+}
+
+function scatterKernel(gpu: Gpu, { size, code }: Vectors): Kernel {
+  return gpu.kernel(`scatter_rows/${size}`, () =>
+    `${PARAMS}
+${code}
+@group(0) @binding(0) var<storage, read> x: array<T>;
+@group(0) @binding(1) var<storage, read> rows: array<u32>;
+@group(0) @binding(2) var<storage, read_write> y: array<T>;
+@group(0) @binding(3) var<uniform> p: Params;
+${
+      overRows(
+        gpu,
+        "if (p.accumulate == 1u) { y[at + i] += x[start + i]; } else { y[at + i] = x[start + i]; }",
+      )
+    }`);
+}
+
+function clearKernel(gpu: Gpu, { size, code }: Vectors): Kernel {
+  return gpu.kernel(`clear_rows/${size}`, () =>
+    `struct Params { count: u32, width: u32, most: u32 }
+${code}
+@group(0) @binding(0) var<storage, read_write> x: array<T>;
+@group(0) @binding(1) var<storage, read> rows: array<u32>;
+@group(0) @binding(2) var<uniform> p: Params;
+${overRows(gpu, "x[at + i] = T(0.0);")}`);
+}
+
+/** Copies rows of `x` to `y`, or adds them, outside of the tape. Row numbers beyond the last mean the last. */
+export function gather(x: Tensor, rows: Tensor, y: Tensor, accumulate = false): void {
+  const { gpu } = x;
+  const v = vectors(x.width);
+  const params = [rows.size, x.width / v.size, x.rows - 1, Number(accumulate)];
+  gpu.run(gatherKernel(gpu, v), [x, rows, y], params, rows.size);
+}
+
+/** Copies `x` to rows of `y`, or adds it, outside of the tape. The rows must differ from each other. */
+export function scatter(x: Tensor, rows: Tensor, y: Tensor, accumulate = false): void {
+  const { gpu } = x;
+  const v = vectors(x.width);
+  const params = [rows.size, x.width / v.size, y.rows - 1, Number(accumulate)];
+  gpu.run(scatterKernel(gpu, v), [x, rows, y], params, rows.size);
+}
+
+function clearRows(x: Tensor, rows: Tensor): void {
+  const { gpu } = x;
+  const v = vectors(x.width);
+  gpu.run(clearKernel(gpu, v), [x, rows], [rows.size, x.width / v.size, x.rows - 1], rows.size);
+}
+
+function checkRows(name: string, rows: Tensor): void {
+  if (rows.dtype !== "uint32") {
+    throw new ShapeError(`${name}: row numbers must be uint32, not ${rows.dtype}.`);
+  }
+}
+
+/**
+ * Some rows of a matrix, in the order in which they are named.
+ *
+ * @param x Rows [T, width].
+ * @param rows Numbers of rows, uint32 [R], below T; they must differ from each other where a gradient is to flow.
+ * @returns [R, width]
+ */
+export function gatherRows(x: Tensor, rows: Tensor): Tensor {
+  const { gpu } = x;
+  checkRows("gatherRows", rows);
+  const y = gpu.empty([rows.size, x.width]);
+  gather(x, rows, y);
+  gpu.tape?.record("gather_rows", y, [x], [rows], (dy, tape) => {
+    const { grad, accumulate } = tape.target(x);
+    if (!accumulate) gpu.clear(grad);
+    scatter(dy, rows, grad, accumulate);
+  });
+  return y;
+}
+
+/**
+ * Puts other vectors in the place of some rows of a matrix. When nobody else holds `x`, its memory is taken over: do
+ * not read `x` afterwards.
+ *
+ * @param x Rows [T, width], for example embedded tokens.
+ * @param features What takes their place [N, width].
+ * @param rows Numbers of the rows that it takes, uint32 [N], below T, each once.
+ * @returns [T, width]
+ */
+export function spliceRows(x: Tensor, features: Tensor, rows: Tensor): Tensor {
+  const { gpu } = x;
+  checkRows("spliceRows", rows);
+  if (features.rows !== rows.size || features.width !== x.width) {
+    throw new ShapeError(
+      `spliceRows: features [${features.shape}] do not fit ${rows.size} rows of [${x.shape}].`,
+    );
+  }
+  const y = x.exclusive ? x.view(x.shape) : gpu.empty(x.shape);
+  if (y.storage !== x.storage) gpu.copy(x, y);
+  scatter(features, rows, y);
+  gpu.tape?.record("splice_rows", y, [x, features], [rows], (dy, tape) => {
+    if (features.requiresGrad) {
+      const { grad, accumulate } = tape.target(features);
+      gather(dy, rows, grad, accumulate);
+    }
+    if (x.requiresGrad) {
+      const dx = dy.exclusive ? dy : gpu.empty(x.shape, "float32", "gradient");
+      if (dx !== dy) gpu.copy(dy, dx);
+      clearRows(dx, rows);
+      tape.accumulate(x, dx);
+    }
+  });
+  return y;
+}
