@@ -82,7 +82,7 @@ export function patchify(pixels: Tensor, patch: number): Tensor {
   const v = vectors(patch);
   const kernel = gpu.kernel(`patchify/${v.size}`, () =>
     `${v.code}
-struct Params { n: u32, side: u32, patch: u32, across: u32, grid: u32 }
+struct Params { n: u32, side: u32, height: u32, across: u32, grid: u32 }
 @group(0) @binding(0) var<storage, read> x: array<T>;
 @group(0) @binding(1) var<storage, read_write> y: array<T>;
 @group(0) @binding(2) var<uniform> p: Params;
@@ -96,12 +96,12 @@ ${
     let dx = i % p.across;
     let px = i / p.across % p.grid;
     let line = i / (p.across * p.grid);
-    let dy = line % p.patch;
-    let py = line / p.patch % p.grid;
+    let dy = line % p.height;
+    let py = line / p.height % p.grid;
     let plane = line / p.side;
     let color = plane % 3u;
     let place = (plane / 3u * p.grid + py) * p.grid + px;
-    y[((place * 3u + color) * p.patch + dy) * p.across + dx] = x[i];
+    y[((place * 3u + color) * p.height + dy) * p.across + dx] = x[i];
   }`,
       )
     }`);
