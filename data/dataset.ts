@@ -6,6 +6,7 @@ import type { TokenizerFiles } from "../model/byte_tokenizer.ts";
 import { ChatTemplate } from "../model/chat_template.ts";
 import { ImageProcessor } from "../model/image_processor.ts";
 import { encodeConversation } from "../model/loss_mask.ts";
+import { findRuns, imagePlaceholder } from "../model/placeholders.ts";
 import { Tokenizer } from "../model/tokenizer.ts";
 import { JsonlFile, type LineOffsets } from "./jsonl.ts";
 import { decodePicture } from "./picture.ts";
@@ -25,7 +26,7 @@ export interface DatasetSource {
   readonly maxLength: number;
   /** Placeholders of a picture; 196, those of CLIP ViT-B/16, if left out. */
   readonly tokensPerPicture?: number;
-  /** The text of one placeholder; `@` if left out. */
+  /** The text of one placeholder; the tokenizer's if left out. */
   readonly placeholder?: string;
   /** The file's lines where they are known. */
   readonly offsets?: LineOffsets;
@@ -59,13 +60,14 @@ export class VlmDataset implements Disposable {
   readonly #picture: { readonly text: string; readonly ids: readonly number[] };
 
   private constructor(source: DatasetSource, rows: JsonlFile) {
-    const { tokenizer, preprocessor, placeholder = "@" } = source;
+    const { tokenizer, preprocessor } = source;
     this.#source = source;
     this.#rows = rows;
     this.#tokenizer = new Tokenizer(tokenizer.tokenizer, tokenizer.config);
     this.#template = ChatTemplate.fromConfig(tokenizer.config);
     this.#processor = new ImageProcessor(preprocessor);
     const tokens = source.tokensPerPicture ?? TOKENS_PER_PICTURE;
+    const placeholder = source.placeholder ?? imagePlaceholder(this.#tokenizer);
     const text = placeholder.repeat(tokens);
     this.#picture = { text, ids: this.#tokenizer.encode(text) };
     if (this.#picture.ids.length !== tokens) {
@@ -151,15 +153,4 @@ export class VlmDataset implements Disposable {
   [Symbol.dispose](): void {
     this.#rows[Symbol.dispose]();
   }
-}
-
-/** Where a run of tokens begins, each time that it is there in full; runs do not overlap. */
-function findRuns(ids: Uint32Array, run: readonly number[]): number[] {
-  const starts: number[] = [];
-  for (let at = 0; at + run.length <= ids.length;) {
-    const isRun = run.every((id, i) => ids[at + i] === id);
-    if (isRun) starts.push(at);
-    at += isRun ? run.length : 1;
-  }
-  return starts;
 }
