@@ -108,13 +108,23 @@ function readModel(model: Json): TokenizerModel {
   }
   const vocab = object(model.vocab, "tokenizer.json: model.vocab");
   for (const [token, id] of Object.entries(vocab)) checkId(id, token);
+  for (const key of ["continuing_subword_prefix", "end_of_word_suffix"]) {
+    if (model[key]) {
+      throw new FormatError(`tokenizer.json: ${key} is ${quote(model[key])}; it must be empty.`);
+    }
+  }
   const merges = array(model.merges, "tokenizer.json: model.merges").map((merge) => {
     const pair = typeof merge === "string" ? merge.split(" ") : merge;
-    if (
-      Array.isArray(pair) && pair.length === 2 &&
-      pair.every((part) => typeof part === "string" && part.length > 0)
-    ) return pair as [string, string];
-    throw new FormatError(`tokenizer.json: ${quote(merge)} is not a merge of two tokens.`);
+    if (!Array.isArray(pair) || pair.length !== 2) {
+      throw new FormatError(`tokenizer.json: ${quote(merge)} is not a merge of two tokens.`);
+    }
+    const missing = [...pair, pair.join("")].find((token) => !Object.hasOwn(vocab, token));
+    if (missing === undefined) return pair as [string, string];
+    throw new FormatError(
+      `tokenizer.json: the merge ${quote(merge)} needs the token ${
+        quote(missing)
+      }, which is not there.`,
+    );
   });
   return { ...model, type: "BPE", vocab: vocab as Record<string, number>, merges };
 }

@@ -127,6 +127,10 @@ Deno.test("malformed files are refused", () => {
   refuse((files) => model(files).vocab.a = 68, "68");
   refuse((files) => model(files).merges = ["a b c"], "a b c");
   refuse((files) => model(files).merges = 3, "merges");
+  refuse((files) => model(files).merges = ["a b"], 'needs the token "ab"');
+  refuse(({ tokenizer }) => {
+    tokenizer.model = { ...tokenizer.model as object, end_of_word_suffix: "</w>" };
+  }, "end_of_word_suffix");
 });
 
 Deno.test("a missing pad token is the end token, a missing begin token is none", () => {
