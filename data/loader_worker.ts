@@ -1,14 +1,20 @@
-/// <reference lib="deno.worker" />
 /** A worker that makes samples for `sample_workers.ts`. */
 
 import { VlmDataset } from "./dataset.ts";
 import type { WorkerReply, WorkerRequest } from "./sample_workers.ts";
 
+/** What a worker's module finds in `globalThis`. */
+interface WorkerScope {
+  onmessage: (event: MessageEvent<WorkerRequest>) => void;
+  postMessage: (message: WorkerReply, transfer: Transferable[]) => void;
+}
+
+const scope = globalThis as unknown as WorkerScope;
 let dataset: VlmDataset | undefined;
 let openError: unknown;
 const running = new Set<Promise<void>>();
 
-self.onmessage = async ({ data: request }: MessageEvent<WorkerRequest>) => {
+scope.onmessage = async ({ data: request }) => {
   if (request.kind === "open") {
     try {
       dataset = VlmDataset.open(request.source);
@@ -38,6 +44,6 @@ async function answer(id: number, index: number): Promise<void> {
   }
 }
 
-function reply(message: WorkerReply, transfer: ArrayBuffer[] = []): void {
-  self.postMessage(message, transfer);
+function reply(message: WorkerReply, transfer: Transferable[] = []): void {
+  scope.postMessage(message, transfer);
 }

@@ -58,11 +58,8 @@ export interface LoadedTokenizer {
  * @throws {FormatError} that names the file that is missing or malformed.
  */
 export async function loadTokenizer(folder: string): Promise<LoadedTokenizer> {
-  const what = "The tokenizer";
-  const [tokenizer, config] = await Promise.all([
-    readJson(what, folder, "tokenizer.json"),
-    readJson(what, folder, "tokenizer_config.json"),
-  ]);
+  const tokenizer = await readJson("The tokenizer", folder, "tokenizer.json");
+  const config = await readJson("The tokenizer", folder, "tokenizer_config.json");
   const template = await readIfPresent(join(folder, "chat_template.jinja"));
   if (template !== undefined) config.chat_template = new TextDecoder().decode(template);
   const files = { tokenizer, config };
