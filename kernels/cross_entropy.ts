@@ -1,0 +1,222 @@
+import { product } from "./matmul.ts";
+import { sumOf } from "./reduce.ts";
+import { ShapeError } from "./runtime/errors.ts";
+import type { Gpu } from "./runtime/gpu.ts";
+import { f32, type Kernel, roundUp } from "./runtime/kernel.ts";
+import type { Tensor } from "./runtime/tensor.ts";
+import { type Vectors, vectors } from "./runtime/vectors.ts";
+import { entry, reductions, rowLanes } from "./runtime/wgsl.ts";
+
+const SIZE = 64;
+/** Bytes of logits that exist at once, if rows are not longer. */
+const CHUNK_BYTES = 2 ** 25;
+/** Chunks begin at multiples of this, as views of tensors must. */
+const CHUNK_STEP = 64;
+
+/** Options of `crossEntropy`. */
+export interface CrossEntropyOptions {
+  /** Factor on every row's loss: 1 / (number of labels) gives their mean. */
+  readonly weight?: number;
+  /** A further factor for each row [R]. */
+  readonly rowWeights?: Tensor;
+  /** Rows whose logits exist at once, rounded up to a multiple of 64; chosen by the size of the vocabulary unless given. */
+  readonly chunkRows?: number;
+}
+
+/** Writes each row's loss and turns its logits into their gradient, if that is wanted. */
+function lossKernel(gpu: Gpu, { size, code }: Vectors, weighted: boolean): Kernel {
+  return gpu.kernel(`cross_entropy/${size}${weighted ? "/weighted" : ""}`, () => {
+    const lanes = rowLanes(gpu.info);
+    const column = size === 4 ? "vec4u(4u * i) + vec4u(0u, 1u, 2u, 3u)" : "i";
+    const picked = size === 4 ? "logits[start + label / 4u][label % 4u]" : "logits[start + label]";
+    return `${code}
+struct Params { rows: u32, width: u32, weight: f32, gradient: u32 }
+@group(0) @binding(0) var<storage, read_write> logits: array<T>;
+@group(0) @binding(1) var<storage, read> targets: array<u32>;
+@group(0) @binding(2) var<storage, read_write> losses: array<f32>;
+${weighted ? "@group(0) @binding(3) var<storage, read> weights: array<f32>;" : ""}
+@group(0) @binding(${weighted ? 4 : 3}) var<uniform> p: Params;
+${reductions(gpu, lanes)}
+fn largest(v: T) -> f32 { return ${size === 4 ? "max(max(v.x, v.y), max(v.z, v.w))" : "v"}; }
+${
+      entry(
+        gpu,
+        lanes,
+        `let row = min(group, p.rows - 1u);
+  let start = row * p.width;
+  let label = targets[row];
+  let chosen = ${picked};
+  var most = T(-3.40282346e38);
+  for (var i = lane; i < p.width; i += ${lanes}u) { most = max(most, logits[start + i]); }
+  let top = maxOver(largest(most), lane);
+  var sums = T(0.0);
+  for (var i = lane; i < p.width; i += ${lanes}u) { sums += exp(logits[start + i] - top); }
+  let sum = sumOver(total(sums), lane);
+  let weight = p.weight${weighted ? " * weights[row]" : ""};
+  if (group < p.rows) {
+    if (lane == 0u) { losses[row] = weight * (log(sum) + top - chosen); }
+    if (p.gradient == 1u) {
+      let share = weight / sum;
+      for (var i = lane; i < p.width; i += ${lanes}u) {
+        let at = ${column};
+        let probability = exp(logits[start + i] - top) * share;
+        logits[start + i] = probability - select(T(0.0), T(weight), at == ${
+          size === 4 ? "vec4u(label)" : "label"
+        });
+      }
+    }
+  }`,
+      )
+    }`;
+  });
+}
+
+/** y = x · s, or y += x · s, with s [1] on the device; `y` may be left out for in place. */
+function scaleBy(x: Tensor, s: Tensor, y?: Tensor, accumulate = false): void {
+  const { gpu } = x;
+  const v = vectors(x.size);
+  const kernel = gpu.kernel(`scale_by${y ? "" : "_in_place"}/${v.size}`, () =>
+    `${v.code}
+struct Params { n: u32, accumulate: u32 }
+@group(0) @binding(0) var<storage, ${y ? "read" : "read_write"}> x: array<T>;
+@group(0) @binding(1) var<storage, read> s: array<f32>;
+${y ? "@group(0) @binding(2) var<storage, read_write> y: array<T>;" : ""}
+@group(0) @binding(${y ? 3 : 2}) var<uniform> p: Params;
+${
+      entry(
+        gpu,
+        SIZE,
+        `let i = group * ${SIZE}u + lane;
+  if (i < p.n) {
+    let v = x[i] * s[0];
+    if (p.accumulate == 1u) { ${y ? "y" : "x"}[i] += v; } else { ${y ? "y" : "x"}[i] = v; }
+  }`,
+      )
+    }`);
+  const n = x.size / v.size;
+  const bindings = y ? [x, s, y] : [x, s];
+  gpu.run(kernel, bindings, [n, Number(accumulate)], Math.ceil(n / SIZE));
+}
+
+function chunkSize(gpu: Gpu, rows: number, width: number, wanted?: number): number {
+  const { maxStorageBufferBindingSize } = gpu.device.limits;
+  const most = wanted ?? Math.min(CHUNK_BYTES, maxStorageBufferBindingSize) / (4 * width);
+  const largest = Math.max(CHUNK_STEP, Math.floor(most / CHUNK_STEP) * CHUNK_STEP);
+  const chunks = Math.ceil(rows / largest);
+  return Math.min(rows, roundUp(Math.ceil(rows / chunks), CHUNK_STEP));
+}
+
+interface Losses {
+  rows: Tensor;
+  dhidden?: Tensor;
+  dhead?: Tensor;
+}
+
+/** The loss of each row, and with `gradients` what the sum's gradient is. Belongs to the innermost scope. */
+function losses(
+  hidden: Tensor,
+  head: Tensor,
+  targets: Uint32Array<ArrayBuffer>,
+  { weight = 1, rowWeights, chunkRows }: CrossEntropyOptions,
+  gradients: { hidden: boolean; head: boolean },
+): Losses {
+  const { gpu, rows, width } = hidden;
+  const vocabulary = head.rows;
+  if (head.width !== width || targets.length !== rows || (rowWeights?.size ?? rows) !== rows) {
+    throw new ShapeError(
+      `crossEntropy: hidden [${hidden.shape}], a head [${head.shape}], ${targets.length} targets ` +
+        `and weights [${rowWeights?.shape ?? rows}] do not fit.`,
+    );
+  }
+  const wrong = targets.findIndex((target) => target >= vocabulary);
+  if (wrong >= 0) {
+    throw new ShapeError(
+      `Target ${wrong} is ${targets[wrong]}, but the head knows ${vocabulary} tokens.`,
+    );
+  }
+  const out: Losses = {
+    rows: gpu.empty([rows], "float32", "row losses"),
+    ...gradients.hidden && { dhidden: gpu.empty([rows, width], "float32", "gradient") },
+    ...gradients.head && { dhead: gpu.empty(head.shape, "float32", "gradient") },
+  };
+  using _scope = gpu.scope();
+  const labels = gpu.tensor(targets, [rows], "targets");
+  const chunk = chunkSize(gpu, rows, vocabulary, chunkRows);
+  const buffer = gpu.empty([chunk, vocabulary], "float32", "logits");
+  const v = vectors(vocabulary);
+  for (let start = 0; start < rows; start += chunk) {
+    const count = Math.min(chunk, rows - start);
+    const part = (x: Tensor, n = 1) => x.view([count, n], start * n);
+    const logits = buffer.view([count, vocabulary]);
+    const x = part(hidden, width);
+    product("NT", x, head, logits, { m: count, n: vocabulary, k: width });
+    const bindings = [
+      logits,
+      part(labels),
+      part(out.rows),
+      ...rowWeights ? [part(rowWeights)] : [],
+    ];
+    const wanted = Number(gradients.hidden || gradients.head);
+    const params = [count, vocabulary / v.size, f32(weight), wanted];
+    gpu.run(lossKernel(gpu, v, rowWeights !== undefined), bindings, params, count);
+    if (out.dhidden) {
+      const dx = part(out.dhidden, width);
+      product("NN", logits, head, dx, { m: count, n: width, k: vocabulary });
+    }
+    if (out.dhead) {
+      const options = { m: vocabulary, n: width, k: count, accumulate: start > 0 };
+      product("TN", logits, x, out.dhead, options);
+    }
+  }
+  return out;
+}
+
+/**
+ * The cross-entropy of a linear head's predictions: weight · Σ −log softmax(hidden · headᵀ)[target].
+ *
+ * Logits exist for a chunk of rows at a time. Under a tape the gradients are computed in the same pass and only
+ * multiplied by the loss's own gradient later.
+ *
+ * @param hidden Rows [R, width].
+ * @param head Weight of the head [vocabulary, width].
+ * @param targets The right token of each row [R].
+ * @param options Factors on the losses.
+ * @returns The loss [1].
+ */
+export function crossEntropy(
+  hidden: Tensor,
+  head: Tensor,
+  targets: Uint32Array<ArrayBuffer>,
+  options: CrossEntropyOptions = {},
+): Tensor {
+  const { gpu } = hidden;
+  const { tape } = gpu;
+  const wanted = (input: Tensor) => tape !== undefined && input.requiresGrad;
+  using scope = gpu.scope();
+  const gradients = { hidden: wanted(hidden), head: wanted(head) };
+  const { rows, dhidden, dhead } = losses(hidden, head, targets, options, gradients);
+  const loss = sumOf([rows]);
+  const saved = [dhidden, dhead].filter((tensor) => tensor !== undefined);
+  tape?.record("cross_entropy", loss, [hidden, head], saved, (dy, tape) => {
+    if (dhidden) {
+      scaleBy(dhidden, dy);
+      tape.accumulate(hidden, dhidden);
+    }
+    if (dhead) {
+      const { grad, accumulate } = tape.target(head);
+      scaleBy(dhead, dy, grad, accumulate);
+    }
+  });
+  return scope.keep(loss);
+}
+
+/** The cross-entropy of each row by itself [R], without gradient; see `crossEntropy`. */
+export function rowLosses(
+  hidden: Tensor,
+  head: Tensor,
+  targets: Uint32Array<ArrayBuffer>,
+  options: CrossEntropyOptions = {},
+): Tensor {
+  using scope = hidden.gpu.scope();
+  return scope.keep(losses(hidden, head, targets, options, { hidden: false, head: false }).rows);
+}
