@@ -62,7 +62,7 @@ install_release() { # FOLDER
 
 install_from_npm() { # FOLDER
   has npm || return 1
-  npm install --global --prefix "$1" --no-audit --no-fund --loglevel=error \
+  npm install --global --prefix "$1" --no-audit --no-fund --no-update-notifier --loglevel=error \
     "deno@$DENO_VERSION" >&2
 }
 
