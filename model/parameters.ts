@@ -47,6 +47,17 @@ export function linearInitial(inputs: number): Initial {
   return { uniform: 1 / Math.sqrt(inputs) };
 }
 
+/** Draws `count` values as `initial` says. */
+export function drawInitial(
+  initial: Initial,
+  count: number,
+  random: Random,
+): Float32Array<ArrayBuffer> {
+  const values = new Float32Array(count);
+  if ("constant" in initial) return values.fill(initial.constant);
+  return values.map(() => (2 * random.float() - 1) * initial.uniform);
+}
+
 /** Parameters that train together: their values lie in one flat tensor, their gradients in another, in the same places. */
 export interface ParameterGroup {
   /** The name that `train` gave, for example of a learning rate. */
@@ -57,6 +68,8 @@ export interface ParameterGroup {
   readonly gradients: Tensor;
   /** The parameters inside, in order. */
   readonly tensors: readonly Tensor[];
+  /** Their names. */
+  readonly names: readonly string[];
 }
 
 const ALIGN = 64; // elements: 256 bytes, at which every device can bind
@@ -126,13 +139,7 @@ export class Parameters implements Disposable {
   initialize(random: Random, only: (part: ParameterPart) => boolean = () => true): void {
     for (const { part, target } of this.#places()) {
       if (!only(part)) continue;
-      const { initial } = part;
-      const values = new Float32Array(target.size);
-      if ("constant" in initial) values.fill(initial.constant);
-      else {for (let i = 0; i < values.length; i++) {
-          values[i] = (2 * random.float() - 1) * initial.uniform;
-        }}
-      this.#gpu.write(target, values);
+      this.#gpu.write(target, drawInitial(part.initial, target.size, random));
     }
   }
 
@@ -215,7 +222,7 @@ export class Parameters implements Disposable {
         this.#tensors.set(spec.name, tensor);
         return tensor;
       });
-      return { name, values, gradients, tensors };
+      return { name, values, gradients, tensors, names: specs.map(({ name }) => name) };
     });
   }
 }
