@@ -40,6 +40,7 @@ export class SampleOrder {
   readonly #options: OrderOptions;
   #cached: { epoch: number; indices: Uint32Array } | undefined;
 
+  /** An order; nothing is shuffled before an epoch is asked for. */
   constructor(options: OrderOptions) {
     this.#options = options;
     this.stepsPerEpoch = Math.ceil(options.length / options.batchSize);
