@@ -23,7 +23,7 @@ export type { AttentionOptions };
  * @throws {ShapeError} when shapes do not fit together, or D is not a multiple of 4 up to 128.
  */
 export function attention(qkv: Tensor, sequences: Sequences, options: AttentionOptions): Tensor {
-  const { heads, kvHeads, headDim } = options;
+  const { heads, headDim } = options;
   checkHeads("attention", qkv, options);
   if (qkv.rows !== sequences.total) {
     throw new ShapeError(
