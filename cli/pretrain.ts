@@ -1,32 +1,7 @@
 /** `deno task pretrain`: trains the projection on pictures with captions. */
 
-import { ProgressReport } from "../train/progress.ts";
-import { runTraining } from "../train/run.ts";
-import { parseOptions } from "./options.ts";
-import { PRETRAIN, trainOptions, trainSettings } from "./train_options.ts";
+import type { Command } from "./program.ts";
+import { trainCommand } from "./train_command.ts";
+import { PRETRAIN } from "./train_options.ts";
 
-/** The options of `pretrain`. */
-export const options: ReturnType<typeof trainOptions> = trainOptions(PRETRAIN);
-
-/** Trains until the end, or until Ctrl-C. */
-export async function run(args: readonly string[]): Promise<number> {
-  const settings = trainSettings(PRETRAIN, parseOptions(options, args));
-  const encoder = new TextEncoder();
-  const print = (text: string) => void Deno.stdout.writeSync(encoder.encode(text));
-  const report = new ProgressReport(Deno.stdout.isTerminal(), settings.logInterval, print);
-  const stop = new AbortController();
-  const interrupt = () => {
-    if (stop.signal.aborted) Deno.exit(130);
-    report.say("Stopping after this step; press Ctrl-C again to leave at once.");
-    stop.abort();
-  };
-  const signals: Deno.Signal[] = Deno.build.os === "windows" ? ["SIGINT"] : ["SIGINT", "SIGTERM"];
-  for (const signal of signals) Deno.addSignalListener(signal, interrupt);
-  try {
-    const { updates, saved, interrupted } = await runTraining(settings, report, stop.signal);
-    report.say(`${updates} updates; weights in ${saved}.`);
-    return interrupted ? 130 : 0;
-  } finally {
-    for (const signal of signals) Deno.removeSignalListener(signal, interrupt);
-  }
-}
+export const { options, run }: Command = trainCommand(PRETRAIN);

@@ -1,10 +1,8 @@
 /** Pictures to the pixels that CLIP looks at, as transformers' `CLIPImageProcessor` makes them. */
 
 import { FormatError, ShapeError } from "../kernels/runtime/errors.ts";
+import type { Rgb } from "../kernels/patches.ts";
 import { type Filter, type Image, resample } from "./resample.ts";
-
-/** One number for each of red, green and blue. */
-export type Rgb = readonly [number, number, number];
 
 type Json = Record<string, unknown>;
 

@@ -1,0 +1,34 @@
+/** What the commands that train have in common. */
+
+import { ProgressReport } from "../train/progress.ts";
+import { runTraining } from "../train/run.ts";
+import { parseOptions } from "./options.ts";
+import type { Command } from "./program.ts";
+import { trainOptions, type TrainPreset, trainSettings } from "./train_options.ts";
+
+/** A command that trains with a preset until its end, or until Ctrl-C. */
+export function trainCommand(preset: TrainPreset): Command {
+  const options = trainOptions(preset);
+  const run = async (args: readonly string[]): Promise<number> => {
+    const settings = trainSettings(preset, parseOptions(options, args));
+    const encoder = new TextEncoder();
+    const print = (text: string) => void Deno.stdout.writeSync(encoder.encode(text));
+    const report = new ProgressReport(Deno.stdout.isTerminal(), settings.logInterval, print);
+    const stop = new AbortController();
+    const interrupt = () => {
+      if (stop.signal.aborted) Deno.exit(130);
+      report.say("Stopping after this step; press Ctrl-C again to leave at once.");
+      stop.abort();
+    };
+    const signals: Deno.Signal[] = Deno.build.os === "windows" ? ["SIGINT"] : ["SIGINT", "SIGTERM"];
+    for (const signal of signals) Deno.addSignalListener(signal, interrupt);
+    try {
+      const { updates, saved, interrupted } = await runTraining(settings, report, stop.signal);
+      report.say(`${updates} updates; weights in ${saved}.`);
+      return interrupted ? 130 : 0;
+    } finally {
+      for (const signal of signals) Deno.removeSignalListener(signal, interrupt);
+    }
+  };
+  return { options, run };
+}

@@ -1,0 +1,65 @@
+/**
+ * Glimpse trains, evaluates and serves a small vision-language model with WGSL kernels on WebGPU.
+ *
+ * @module
+ */
+
+export * from "./kernels/runtime/errors.ts";
+export type { AdapterInfo } from "./kernels/runtime/adapter.ts";
+export { Gpu, type HostArray } from "./kernels/runtime/gpu.ts";
+export { type Binding, f32, type Kernel, type Workgroups } from "./kernels/runtime/kernel.ts";
+export type { MemoryUse, Storage } from "./kernels/runtime/memory.ts";
+export { formatProfile, type KernelTime, Profiler } from "./kernels/runtime/profiler.ts";
+export { Scope } from "./kernels/runtime/scope.ts";
+export { type AddInto, type Backward, Tape } from "./kernels/runtime/tape.ts";
+export { type Dtype, Tensor } from "./kernels/runtime/tensor.ts";
+
+export * from "./kernels/activation.ts";
+export * from "./kernels/attention.ts";
+export * from "./kernels/cross_entropy.ts";
+export * from "./kernels/elementwise.ts";
+export * from "./kernels/embedding.ts";
+export * from "./kernels/layer_norm.ts";
+export * from "./kernels/matmul.ts";
+export * from "./kernels/measure.ts";
+export * from "./kernels/patches.ts";
+export * from "./kernels/reduce.ts";
+export * from "./kernels/rms_norm.ts";
+export * from "./kernels/rope.ts";
+export * from "./kernels/rows.ts";
+export * from "./kernels/sequences.ts";
+export * from "./kernels/softmax.ts";
+export * from "./kernels/swiglu.ts";
+
+export { type Batch, packSamples, type Sample } from "./model/batch.ts";
+export { byteTokenizer, type TokenizerFiles } from "./model/byte_tokenizer.ts";
+export { blobSource, type ByteSource, bytesSource } from "./model/bytes.ts";
+export { type ChatMessage, ChatTemplate, type ChatTemplateOptions } from "./model/chat_template.ts";
+export { ClipVision, clipVisionSpecs } from "./model/clip_vision.ts";
+export * from "./model/config.ts";
+export { fromFloat32, type HostDtype, type HostTensor, toFloat32 } from "./model/host_tensor.ts";
+export { ImageProcessor } from "./model/image_processor.ts";
+export { inferMiniMindConfig } from "./model/infer_config.ts";
+export { type MatchOptions, matchWeights } from "./model/load_weights.ts";
+export {
+  type ConversationOptions,
+  encodeConversation,
+  type EncodedConversation,
+} from "./model/loss_mask.ts";
+export { MiniMind, miniMindSpecs } from "./model/minimind.ts";
+export * from "./model/parameters.ts";
+export { encodePrompt, type Prompt } from "./model/prompt.ts";
+export { type PthContent, pthChunks, pthValueChunks } from "./model/pth_writer.ts";
+export { Random, type RandomState } from "./model/random.ts";
+export { readWeights } from "./model/read_weights.ts";
+export { type Box, type Filter, type Image, resample } from "./model/resample.ts";
+export { readSafetensors, safetensorsChunks } from "./model/safetensors.ts";
+export { argmax, probabilities, sample, type SamplingOptions } from "./model/sampling.ts";
+export {
+  type DecodeOptions,
+  type EncodeOptions,
+  Tokenizer,
+  TokenStream,
+} from "./model/tokenizer.ts";
+export { projectionSpecs, type TrainPolicy, Vlm, type VlmConfig } from "./model/vlm.ts";
+export type { WeightFile } from "./model/weight_file.ts";
