@@ -9,7 +9,7 @@ import { assertClose, checkOperation } from "./support/gradient_check.ts";
 import { gpuTest } from "./support/gpu.ts";
 import { seeded } from "./support/seeded.ts";
 
-const FAMILIES = ["tiled"] as const;
+const FAMILIES = ["lanes", "tiled"] as const;
 const ODD = [1, 3, 63, 17, 65, 197, 257];
 
 /** Output and gradient on random rows against the analytic reference. */

@@ -1,0 +1,99 @@
+import type { Gpu } from "../runtime/gpu.ts";
+import type { Tensor } from "../runtime/tensor.ts";
+import { entry } from "../runtime/wgsl.ts";
+import { TILE } from "../sequences.ts";
+import { lines } from "./shape.ts";
+
+/**
+ * The kernels of the lanes family are for processors that pose as a GPU with subgroups of 8 lanes. A lane has a row
+ * (a query, or a key) all in registers; the rows of the other side pass by eight at a time, one loaded by each lane from
+ * a texture, where loads are cheapest, and shown to all lanes number by number.
+ */
+export const LANES = 8;
+
+/** Rows of a texture; later rows of a tensor stand beside the first ones. */
+const HEIGHT = 16384;
+
+const TEXTURES = new WeakMap<Gpu, Map<string, GPUTexture>>();
+
+/** Copies the rows of a tensor into the device's texture of that name, which grows as needed. */
+export function toTexture(name: string, x: Tensor): GPUTexture {
+  const { gpu, rows } = x;
+  const stride = x.width / 4;
+  const width = stride * Math.ceil(rows / HEIGHT), height = Math.min(rows, HEIGHT);
+  let named = TEXTURES.get(gpu);
+  if (!named) TEXTURES.set(gpu, named = new Map());
+  let texture = named.get(name);
+  if (!texture || texture.width < width || texture.height < height) {
+    gpu.submit(); // what has been recorded may read the old one
+    texture?.destroy();
+    texture = gpu.device.createTexture({
+      size: [Math.max(width, texture?.width ?? 0), Math.max(height, texture?.height ?? 0)],
+      format: "rgba32float",
+      usage: GPUTextureUsage.TEXTURE_BINDING | GPUTextureUsage.STORAGE_BINDING,
+      label: name,
+    });
+    named.set(name, texture);
+  }
+  const kernel = gpu.kernel("rows_to_texture", () => `
+struct Params { n: u32, stride: u32 }
+@group(0) @binding(0) var<storage, read> x: array<vec4f>;
+@group(0) @binding(1) var texture: texture_storage_2d<rgba32float, write>;
+@group(0) @binding(2) var<uniform> p: Params;
+${
+    entry(
+      gpu,
+      64,
+      `let i = group * 64u + lane;
+  if (i < p.n) {
+    let row = i / p.stride;
+    let at = vec2u(i % p.stride + row / ${HEIGHT}u * p.stride, row % ${HEIGHT}u);
+    textureStore(texture, at, x[i]);
+  }`,
+    )
+  }`);
+  gpu.run(kernel, [x, texture], [x.size / 4, stride], Math.ceil(x.size / 256));
+  return texture;
+}
+
+/** WGSL that sets `name` to where a row begins in a texture whose rows are `stride` texels. */
+export function texelOf(name: string, row: string, stride: string): string {
+  return `let ${name} = vec2u(${row} / ${HEIGHT}u * ${stride}, ${row} % ${HEIGHT}u);`;
+}
+
+/** WGSL for texel `d` of the part of a row that begins at texel `part`. */
+export function texel(texture: string, at: string, part: string, d: number): string {
+  return `textureLoad(${texture}, ${at} + vec2u(${part} + ${d}u, 0u), 0)`;
+}
+
+/** WGSL that finds the rows of a subgroup: `first` row, their `count`, their `tile`, and this lane's row `own`. */
+export const LANE_ROWS = `let tile = tiles[workgroup.x / ${TILE / LANES}u];
+  let skipped = (workgroup.x % ${TILE / LANES}u) * ${LANES}u;
+  let first = tile.x + skipped;
+  let count = min(max(tile.y, skipped) - skipped, ${LANES}u);
+  let own = first + lane;
+  let own_row = min(own, tile.w - 1u);`;
+
+/** WGSL over the numbers of eight passing rows: `each` gets the vec4 `d`, its component, the lane `j` that has it, and its value. */
+export function passing(
+  vecs: number,
+  load: (d: number) => string,
+  each: (d: number, c: string, j: number, value: string) => string,
+): string {
+  return lines(vecs, (d) =>
+    `{ let x = ${load(d)};
+    ${
+      [..."xyzw"].map((c) =>
+        Array.from(
+          { length: LANES },
+          (_, j) => each(d, c, j, `subgroupBroadcast(x.${c}, ${j}u)`),
+        ).join(" ")
+      ).join("\n")
+    }
+    }`);
+}
+
+/** WGSL for each of the passing rows. */
+export function perLane(f: (j: number) => string): string {
+  return lines(LANES, f);
+}
