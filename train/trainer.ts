@@ -4,7 +4,7 @@ import type { Tensor } from "../kernels/runtime/tensor.ts";
 import type { Batch } from "../model/batch.ts";
 import type { Vlm } from "../model/vlm.ts";
 import type { StepMetrics } from "./metrics.ts";
-import type { AdamW } from "./optimizer.ts";
+import { AdamW } from "./optimizer.ts";
 import { learningRate } from "./schedule.ts";
 
 /** How the trainer steps. */
@@ -46,7 +46,7 @@ export interface Update {
 /** An update whose numbers are still on the device. */
 interface PendingUpdate extends Update {
   losses: Tensor[];
-  norm: Tensor;
+  outcome: Tensor;
   /** The number by which each loss has been divided. */
   microBatches: number;
 }
@@ -105,8 +105,8 @@ export class Trainer implements Disposable {
   /** Reads the numbers of all updates so far. */
   async flush(): Promise<Update[]> {
     const pending = this.#pending.splice(0);
-    const tensors = pending.flatMap(({ losses, norm }) => [...losses, norm]);
-    const values = (await this.#gpu.readAll(tensors)).map((bytes) => new Float32Array(bytes)[0]!);
+    const tensors = pending.flatMap(({ losses, outcome }) => [...losses, outcome]);
+    const values = (await this.#gpu.readAll(tensors)).map((bytes) => new Float32Array(bytes));
     for (const tensor of tensors) tensor.dispose();
     const now = performance.now();
     const perUpdate = (now - this.#readTime) / 1000 / Math.max(1, pending.length);
@@ -114,15 +114,18 @@ export class Trainer implements Disposable {
     this.#readEvery = Math.min(64, Math.max(1, Math.floor(READ_INTERVAL / perUpdate)));
     return pending.map(({ metrics, batch, losses, microBatches }) => {
       const read = values.splice(0, losses.length + 1);
-      metrics.grad_norm = read.pop()!;
-      metrics.loss = read.reduce((sum, loss) => sum + loss, 0) * microBatches / losses.length;
+      metrics.grad_norm = AdamW.outcome(read.pop()!).norm;
+      const sum = read.reduce((sum, [loss]) => sum + loss!, 0);
+      metrics.loss = sum * microBatches / losses.length;
       return { metrics, batch };
     });
   }
 
   /** Frees what it holds. */
   [Symbol.dispose](): void {
-    for (const { losses, norm } of this.#pending) [...losses, norm].forEach((t) => t.dispose());
+    for (const { losses, outcome } of this.#pending) {
+      [...losses, outcome].forEach((t) => t.dispose());
+    }
     for (const loss of this.#losses) loss.dispose();
   }
 
@@ -149,7 +152,7 @@ export class Trainer implements Disposable {
         learningRate(at, epochs * stepsPerEpoch, rate, warmupSteps),
       ]),
     );
-    const norm = this.#optimizer.step(rates);
+    const outcome = this.#optimizer.step(rates);
     this.#vlm.parameters.zeroGradients();
     this.#vlm.visionParameters.zeroGradients();
     const now = performance.now();
@@ -165,7 +168,7 @@ export class Trainer implements Disposable {
       seconds: (now - this.#updateTime) / 1000,
     };
     const microBatches = this.#microBatches(step);
-    this.#pending.push({ metrics, batch: step + 1, losses: this.#losses, norm, microBatches });
+    this.#pending.push({ metrics, batch: step + 1, losses: this.#losses, outcome, microBatches });
     this.#updateTime = now;
     this.#losses = [];
     this.#tokens = this.#samples = 0;

@@ -1,0 +1,108 @@
+import {
+  adamw,
+  type AdamWConstants,
+  decideUpdate,
+  squaredNorm,
+  STATE,
+  updateState,
+} from "../kernels/optimizer.ts";
+import type { Gpu } from "../kernels/runtime/gpu.ts";
+import type { Tensor } from "../kernels/runtime/tensor.ts";
+import type { ParameterGroup } from "../model/parameters.ts";
+import type { NamedTensor } from "./checkpoint.ts";
+
+/** What AdamW is told. */
+export interface AdamWOptions extends Partial<AdamWConstants> {
+  /** Longest gradient; longer ones are scaled down to it. Infinity for any length. */
+  readonly clip: number;
+}
+
+/** What became of an update, read from the device. */
+export interface UpdateOutcome {
+  /** Norm of the whole gradient before clipping. */
+  readonly norm: number;
+  /** Updates left out so far because the gradient was not finite. */
+  readonly skipped: number;
+}
+
+/** AdamW over flat groups of parameters, with the gradient clipped to a length. */
+export class AdamW implements Disposable {
+  readonly #gpu: Gpu;
+  readonly #groups: readonly ParameterGroup[];
+  readonly #constants: AdamWConstants;
+  readonly #clip: number;
+  readonly #moments: readonly { first: Tensor; second: Tensor }[];
+  readonly #state: Tensor;
+
+  /** An optimizer whose moments are zero. */
+  constructor(gpu: Gpu, groups: readonly ParameterGroup[], options: AdamWOptions) {
+    const { clip, beta1 = 0.9, beta2 = 0.999, eps = 1e-8, weightDecay = 0.01 } = options;
+    this.#gpu = gpu;
+    this.#groups = groups;
+    this.#constants = { beta1, beta2, eps, weightDecay };
+    this.#clip = clip;
+    [this.#moments, this.#state] = gpu.detached(() => [
+      groups.map(({ values }) => ({
+        first: gpu.zeros(values.shape, "float32", "optimizer"),
+        second: gpu.zeros(values.shape, "float32", "optimizer"),
+      })),
+      updateState(gpu),
+    ]);
+  }
+
+  /**
+   * Updates all parameters from their gradients, unless these are not finite.
+   *
+   * @param rates Learning rate of each group by its name.
+   * @param gradientScale What the gradients are to be multiplied by first.
+   * @returns What became of it, on the device; for `outcome`. The caller's to free.
+   */
+  step(rates: Readonly<Record<string, number>>, gradientScale = 1): Tensor {
+    const gpu = this.#gpu;
+    using scope = gpu.scope();
+    for (const { tensors } of this.#groups) {
+      for (const tensor of tensors) if (!tensor.gradFilled) gpu.clear(tensor.grad!);
+    }
+    const perGroup = Float32Array.from(this.#groups, ({ name }) => rates[name]!);
+    const rateTensor = gpu.tensor(perGroup, [perGroup.length], "learning rates");
+    const squared = squaredNorm(this.#groups.map(({ gradients }) => gradients));
+    decideUpdate(this.#state, squared, this.#constants, this.#clip, gradientScale);
+    this.#groups.forEach(({ values, gradients }, i) =>
+      adamw(
+        { values, gradients, ...this.#moments[i]! },
+        this.#state,
+        rateTensor,
+        i,
+        this.#constants,
+      )
+    );
+    const outcome = gpu.empty(this.#state.shape, "float32", "outcome of an update");
+    gpu.copy(this.#state, outcome);
+    return scope.release(outcome);
+  }
+
+  /** Reads what `step` returned. */
+  static outcome(values: Float32Array): UpdateOutcome {
+    return { norm: values[STATE.norm]!, skipped: values[STATE.skipped]! };
+  }
+
+  /** Everything that must be kept to go on later, by name: the trained parameters, their moments, the state. The views are freed with `scope`. */
+  *tensors(): Generator<NamedTensor> {
+    yield ["optimizer", this.#state];
+    for (const [i, { tensors, names }] of this.#groups.entries()) {
+      const { first, second } = this.#moments[i]!;
+      for (const [k, tensor] of tensors.entries()) {
+        const start = (tensor.offset - this.#groups[i]!.values.offset) / 4;
+        yield [`weight.${names[k]}`, tensor];
+        yield [`first.${names[k]}`, first.view(tensor.shape, start)];
+        yield [`second.${names[k]}`, second.view(tensor.shape, start)];
+      }
+    }
+  }
+
+  /** Frees the moments. */
+  [Symbol.dispose](): void {
+    for (const { first, second } of this.#moments) [first, second].forEach((t) => t.dispose());
+    this.#state.dispose();
+  }
+}
