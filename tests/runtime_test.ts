@@ -1,0 +1,161 @@
+import { assert, assertEquals, assertRejects, assertThrows } from "@std/assert";
+import { addInto, scaleInPlace } from "../kernels/elementwise.ts";
+import { DeviceError, OutOfMemoryError, ShapeError } from "../kernels/runtime/errors.ts";
+import { Gpu } from "../kernels/runtime/gpu.ts";
+import { LeastRecentlyUsed } from "../kernels/runtime/kernel.ts";
+import { formatBytes, sizeClass } from "../kernels/runtime/memory.ts";
+import { formatProfile, Profiler } from "../kernels/runtime/profiler.ts";
+import { gpuTest } from "./support/gpu.ts";
+
+gpuTest("an unknown device is an error that lists those there are", async (gpu) => {
+  const error = await assertRejects(() => Gpu.open("no such card"), DeviceError, "no such card");
+  assert((error as Error).message.includes(gpu.info.name));
+});
+
+gpuTest("a device answers to its kind and to a piece of its name", async (gpu) => {
+  using same = await Gpu.open(gpu.info.name.slice(0, 5).toUpperCase());
+  assertEquals(same.info.name, gpu.info.name);
+});
+
+gpuTest("an invalid shader is an error that names its kernel", async () => {
+  using gpu = await Gpu.open(Deno.env.get("GLIMPSE_DEVICE") ?? "gpu");
+  const kernel = gpu.kernel("broken_kernel", () => "@compute fn main() { nonsense }");
+  const x = gpu.zeros([4]);
+  await assertRejects(
+    async () => {
+      gpu.run(kernel, [x], [], 1);
+      await gpu.wait();
+    },
+    DeviceError,
+    "broken_kernel",
+  );
+});
+
+gpuTest("a closed device says so", async () => {
+  const gpu = await Gpu.open(Deno.env.get("GLIMPSE_DEVICE") ?? "gpu");
+  gpu[Symbol.dispose]();
+  assertThrows(() => gpu.submit(), DeviceError, "closed");
+});
+
+gpuTest("a tensor beyond the device's limits is an error that names it", (gpu) => {
+  const most = gpu.device.limits.maxStorageBufferBindingSize;
+  const rows = Math.floor(most / 4096) + 1;
+  const error = assertThrows(() => gpu.empty([rows, 1024], "float32", "logits"), OutOfMemoryError);
+  assert(error.message.includes('"logits"') && error.message.includes(`[${rows},1024]`));
+  assertThrows(() => gpu.empty([3, 0]), ShapeError, "[3,0]");
+  assertThrows(() => gpu.empty([NaN]), ShapeError);
+  return Promise.resolve();
+});
+
+gpuTest("freed memory is used again by tensors of about the same size", (gpu) => {
+  const make = (n: number) => gpu.detached(() => gpu.empty([n], "float32", "pooled"));
+  const x = make(5000);
+  const { storage } = x;
+  const live = gpu.memory.live;
+  x.dispose();
+  assertEquals(live - gpu.memory.live, storage.bytes);
+  const y = make(4999);
+  assertEquals(y.storage, storage);
+  assert(gpu.memoryHolders().includes("pooled"));
+  const z = make(5000);
+  assert(z.storage !== storage);
+  const view = gpu.detached(() => y.view([4, 5]));
+  y.dispose();
+  assert(storageOf(gpu, 5000) !== storage, "a view keeps the memory");
+  view.dispose();
+  z.dispose();
+  gpu.resetPeak();
+  assertEquals(gpu.memory.peak, gpu.memory.live);
+  return Promise.resolve();
+});
+
+function storageOf(gpu: Gpu, n: number): unknown {
+  using tensor = gpu.detached(() => gpu.empty([n]));
+  return tensor.storage;
+}
+
+gpuTest("parameters of equal content share a uniform", (gpu) => {
+  using _scope = gpu.scope();
+  const { device } = gpu;
+  const create = device.createBuffer.bind(device);
+  const made: (string | undefined)[] = [];
+  device.createBuffer = (descriptor) => {
+    made.push(descriptor.label);
+    return create(descriptor);
+  };
+  try {
+    const x = gpu.zeros([12]);
+    for (let i = 0; i < 5; i++) scaleInPlace(x, 0.123);
+    scaleInPlace(x, 0.124);
+    assertEquals(made.filter((label) => label === "parameters").length, 2);
+  } finally {
+    device.createBuffer = create;
+  }
+  return Promise.resolve();
+});
+
+gpuTest("writes and reads keep their order with recorded commands", async (gpu) => {
+  using _scope = gpu.scope();
+  const x = gpu.tensor(Float32Array.of(1), [1]);
+  const sum = gpu.zeros([1]);
+  addInto(sum, x);
+  gpu.write(x, Float32Array.of(10));
+  addInto(sum, x);
+  gpu.clear(x);
+  addInto(sum, x);
+  const copied = gpu.empty([1]);
+  gpu.copy(sum, copied);
+  scaleInPlace(sum, 2);
+  assertEquals([...await gpu.read(copied), ...await gpu.read(sum)], [11, 22]);
+});
+
+gpuTest("host arrays of any length and kind come back as they were", async (gpu) => {
+  using _scope = gpu.scope();
+  const halves = gpu.tensor(Uint16Array.of(1, 2, 3), [3]);
+  assertEquals(halves.dtype, "float16");
+  assertEquals([...new Uint16Array(await gpu.readBytes(halves))], [1, 2, 3]);
+  const signed = gpu.tensor(Int32Array.of(-5), [1]);
+  assertEquals([signed.dtype, new Int32Array(await gpu.readBytes(signed))[0]], ["int32", -5]);
+  const part = new Uint32Array([7, 8, 9]).subarray(1);
+  assertEquals([...await gpu.readUint32(gpu.tensor(part, [2]))], [8, 9]);
+  assertThrows(() => gpu.write(signed, Int32Array.of(1, 2)), ShapeError, "8 bytes");
+});
+
+gpuTest("the profiler counts and times kernels by name", async (gpu) => {
+  if (!gpu.info.timestamps) return;
+  using _scope = gpu.scope();
+  using profiler = new Profiler(gpu);
+  gpu.profiler = profiler;
+  const x = gpu.zeros([4096]);
+  for (let i = 0; i < 1500; i++) scaleInPlace(x, 1);
+  addInto(x, gpu.zeros([4096]));
+  const table = await profiler.table();
+  gpu.profiler = undefined;
+  const calls = Object.fromEntries(table.map(({ name, calls }) => [name, calls]));
+  assertEquals(calls, { "scale_in_place/4": 1500, "add_in_place/4": 1 });
+  assert(table.every(({ milliseconds }) => milliseconds >= 0 && milliseconds < 1e5));
+  const text = formatProfile(table);
+  assert(text.includes("scale_in_place/4") && text.includes("ms in all"), text);
+});
+
+Deno.test("the least recently used entries are dropped", () => {
+  const dropped: string[] = [];
+  const map = new LeastRecentlyUsed<string>(2, (value) => dropped.push(value));
+  for (const key of ["a", "b", "a", "c"]) map.get(key, () => key.toUpperCase());
+  map.trim();
+  assertEquals(dropped, ["B"]);
+  assertEquals(map.get("a", () => "new"), "A");
+});
+
+Deno.test("size classes are at most an eighth larger; byte counts read well", () => {
+  for (const bytes of [1, 256, 257, 5000, 1e6, 123456789]) {
+    const size = sizeClass(bytes);
+    assert(size >= bytes && size % 256 === 0 && size <= Math.max(bytes + 256, bytes * 1.125));
+  }
+  assertEquals([0, 1023, 1536, 5 * 2 ** 30].map(formatBytes), [
+    "0 B",
+    "1023 B",
+    "1.5 KiB",
+    "5.0 GiB",
+  ]);
+});
