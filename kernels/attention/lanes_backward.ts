@@ -25,10 +25,16 @@ function backwardKernel(
     if (!causal) return `${row} < end`;
     return ofKeys ? `own <= ${row} && ${row} < end` : `${row} <= own`;
   };
+  // A loop rather than a line for each vec4: a store is a lot of code where each lane has a branch of its own.
   const store = (part: string, sum: string, factor: string): string =>
-    lines(vecs, (d) => `grad[at + ${part} + ${d}u] = ${sum}${d}${factor};`);
-  const storeMore = (part: string, sum: string, factor: string): string =>
-    lines(vecs, (d) => `grad[at + ${part} + ${d}u] += ${sum}${d}${factor};`);
+    `for (var d = 0u; d < p.vecs; d++) {
+      let at = own * stride + ${part} + d;
+      var x = vec4f();
+      ${lines(vecs, (d) => `x = select(x, ${sum}${d}, d == ${d}u);`)}
+      x *= ${factor};
+      if (p.accumulate == 1u) { x += grad[at]; }
+      grad[at] = x;
+    }`;
   const loop = `
   for (var start = begin; start < end; start += ${LANES}u) {
     let row = min(start + lane, end - 1u);
@@ -78,17 +84,11 @@ function backwardKernel(
   ${loop}`
   }
   if (own < first + count) {
-    let at = own * stride;
-    if (p.accumulate == 0u) {
-      ${store(ofKeys ? "k" : `head * ${vecs}u`, "x", " * p.scale")}
-      ${ofKeys ? store("v", "y", "") : ""}
-    } else {
-      ${storeMore(ofKeys ? "k" : `head * ${vecs}u`, "x", " * p.scale")}
-      ${ofKeys ? storeMore("v", "y", "") : ""}
-    }
+    ${store(ofKeys ? "k" : `head * ${vecs}u`, "x", "p.scale")}
+    ${ofKeys ? store("v", "y", "1.0") : ""}
   }`;
   return gpu.kernel(`attention_lanes_d${side}/${headDim}${causal ? "/causal" : ""}`, () => `
-struct Params { heads: u32, kv_heads: u32, scale: f32, accumulate: u32 }
+struct Params { heads: u32, kv_heads: u32, scale: f32, vecs: u32, accumulate: u32 }
 @group(0) @binding(0) var rows: texture_2d<f32>;
 @group(0) @binding(1) var dy: texture_2d<f32>;
 @group(0) @binding(2) var<storage, read> tiles: array<vec4u>;
@@ -111,7 +111,7 @@ export function lanesBackward(
   const delta = outputDots(dy, out, heads, headDim);
   const rows = toTexture("attention rows", qkv);
   const dyRows = toTexture("attention gradient", dy);
-  const params = [heads, kvHeads, f32(scale), Number(accumulate)];
+  const params = [heads, kvHeads, f32(scale), headDim / 4, Number(accumulate)];
   const blocks = tiles.rows * (TILE / LANES);
   for (const [side, n] of [["queries", heads], ["keys", kvHeads]] as const) {
     const kernel = backwardKernel(gpu, options, side);
