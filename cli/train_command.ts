@@ -10,7 +10,7 @@ import { trainOptions, type TrainPreset, trainSettings } from "./train_options.t
 export function trainCommand(preset: TrainPreset): Command {
   const options = trainOptions(preset);
   const run = async (args: readonly string[]): Promise<number> => {
-    const settings = trainSettings(preset, parseOptions(options, args));
+    const settings = trainSettings(preset, parseOptions(options, args), [preset.command, ...args]);
     const encoder = new TextEncoder();
     const print = (text: string) => void Deno.stdout.writeSync(encoder.encode(text));
     const report = new ProgressReport(Deno.stdout.isTerminal(), settings.logInterval, print);
@@ -25,6 +25,7 @@ export function trainCommand(preset: TrainPreset): Command {
     try {
       const { updates, saved, interrupted } = await runTraining(settings, report, stop.signal);
       report.say(`${updates} updates; weights in ${saved}.`);
+      if (interrupted) report.say("Type the same with --from_resume 1 to go on.");
       return interrupted ? 130 : 0;
     } finally {
       for (const signal of signals) Deno.removeSignalListener(signal, interrupt);

@@ -3,7 +3,7 @@
 import { join } from "@std/path";
 import { modelFolder } from "../data/model_folder.ts";
 import { UsageError } from "../kernels/runtime/errors.ts";
-import { type RunSettings, weightPath } from "../train/run.ts";
+import type { RunSettings } from "../train/settings.ts";
 import {
   choice,
   flag,
@@ -18,6 +18,8 @@ import type { OptionValues } from "./options.ts";
 
 /** The defaults in which two commands differ. */
 export interface TrainPreset {
+  /** The command's name. */
+  readonly command: string;
   /** Name of the weights that are saved. */
   readonly saveWeight: string;
   /** Name of the weights to begin with. */
@@ -40,6 +42,7 @@ export interface TrainPreset {
 
 /** The original's pretrain: the projection learns, captions are its data. */
 export const PRETRAIN: TrainPreset = {
+  command: "pretrain",
   saveWeight: "pretrain_vlm",
   fromWeight: "llm",
   epochs: 4,
@@ -49,6 +52,20 @@ export const PRETRAIN: TrainPreset = {
   freeze: 1,
   data: "pretrain",
   project: "MiniMind-V-Pretrain",
+};
+
+/** The original's SFT: everything but the vision tower learns, dialogues are its data. */
+export const SFT: TrainPreset = {
+  command: "sft",
+  saveWeight: "sft_vlm",
+  fromWeight: "pretrain_vlm",
+  epochs: 2,
+  batchSize: 4,
+  learningRate: 1e-6,
+  maxSeqLen: 1536,
+  freeze: 0,
+  data: "sft",
+  project: "MiniMind-V-SFT",
 };
 
 /** The table of options of a preset. */
@@ -166,6 +183,39 @@ export function trainOptions(preset: TrainPreset) {
       default: preset.learningRate,
       min: 0,
     }),
+    projector_learning_rate: number({
+      section: TRAIN,
+      help: "Learning rate of the projection.",
+      defaultText: "the learning rate",
+      min: 0,
+    }),
+    warmup_steps: integer({
+      section: TRAIN,
+      help: "Batches over which the learning rate rises from 0.",
+      default: 0,
+      min: 0,
+    }),
+    adam_beta1: number({
+      section: TRAIN,
+      help: "AdamW's β₁.",
+      default: 0.9,
+      min: 0,
+      max: 0.9999999,
+    }),
+    adam_beta2: number({
+      section: TRAIN,
+      help: "AdamW's β₂.",
+      default: 0.999,
+      min: 0,
+      max: 0.9999999,
+    }),
+    adam_eps: number({ section: TRAIN, help: "AdamW's ε.", default: 1e-8, min: 0, aboveMin: true }),
+    weight_decay: number({
+      section: TRAIN,
+      help: "AdamW's decay of weights.",
+      default: 0.01,
+      min: 0,
+    }),
     accumulation_steps: integer({
       section: TRAIN,
       help: "Batches whose gradients are averaged for one update.",
@@ -202,7 +252,18 @@ export function trainOptions(preset: TrainPreset) {
       section: TRAIN,
       help: "Count accumulation as the original does, its tail left over.",
     }),
-    from_resume: zeroOrOne({ section: TRAIN, help: "Whether to continue a run.", default: false }),
+    from_resume: zeroOrOne({
+      section: TRAIN,
+      help: "Whether to continue from the last checkpoint, if there is one.",
+      default: false,
+    }),
+    keep: integer({ section: TRAIN, help: "Checkpoints that are kept.", default: 1, min: 1 }),
+    max_bad_steps: integer({
+      section: TRAIN,
+      help: "Updates without a finite gradient in a row after which to end.",
+      default: 10,
+      min: 1,
+    }),
     log_interval: integer({
       section: LOG,
       help: "Batches between log lines.",
@@ -233,10 +294,13 @@ export type TrainValues = OptionValues<ReturnType<typeof trainOptions>>;
  *
  * @throws {UsageError} for what this version cannot do.
  */
-export function trainSettings(preset: TrainPreset, o: TrainValues): RunSettings {
+export function trainSettings(
+  preset: TrainPreset,
+  o: TrainValues,
+  command: readonly string[],
+): RunSettings {
   const later: [boolean, string][] = [
     [o.use_moe, "--use_moe 1: mixtures of experts"],
-    [o.from_resume, "--from_resume 1: continuing a run"],
     [o.dtype !== "float32", `--dtype ${o.dtype}: half precision`],
     [o.use_wandb, "--use_wandb: trackers"],
   ];
@@ -252,7 +316,7 @@ export function trainSettings(preset: TrainPreset, o: TrainValues): RunSettings 
     checkpoints: o.checkpoints_path,
   };
   const folder = modelFolder(o.root, given);
-  const name = weightPath("", o.save_weight, o.hidden_size, o.use_moe).replace(/\.pth$/, "");
+  const name = `${o.save_weight}_${o.hidden_size}${o.use_moe ? "_moe" : ""}`;
   return {
     folder,
     dataPath: o.data_path ?? join(folder.dataset, `${preset.data}_data.jsonl`),
@@ -269,6 +333,18 @@ export function trainSettings(preset: TrainPreset, o: TrainValues): RunSettings 
     epochs: o.epochs,
     batchSize: o.batch_size,
     learningRate: o.learning_rate,
+    projectorLearningRate: o.projector_learning_rate,
+    warmupSteps: o.warmup_steps,
+    adamw: {
+      beta1: o.adam_beta1,
+      beta2: o.adam_beta2,
+      eps: o.adam_eps,
+      weightDecay: o.weight_decay,
+    },
+    command,
+    resume: o.from_resume,
+    keep: o.keep,
+    maxBadSteps: o.max_bad_steps,
     accumulationSteps: o.accumulation_steps,
     gradClip: o.grad_clip,
     maxLength: o.max_seq_len,

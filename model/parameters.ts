@@ -2,6 +2,7 @@ import { ShapeError } from "../kernels/runtime/errors.ts";
 import type { Gpu } from "../kernels/runtime/gpu.ts";
 import { roundUp } from "../kernels/runtime/kernel.ts";
 import { sizeOf, type Tensor } from "../kernels/runtime/tensor.ts";
+import { ChunkedReader } from "./chunked_reader.ts";
 import {
   fromFloat32,
   type HostDtype,
@@ -151,17 +152,17 @@ export class Parameters implements Disposable {
     }
   }
 
-  /** The values as tensors for a weight file, each read from the device when asked. */
+  /** The values as tensors for a weight file, read from the device when asked. */
   *tensors(dtype: HostDtype = "float32"): Generator<HostTensor> {
-    for (const { name, shape, parts } of this.specs) {
+    const reader = new ChunkedReader(this.#gpu, this.specs.map(({ name }) => this.get(name)));
+    for (const [index, { name, shape, parts }] of this.specs.entries()) {
       let start = 0;
       for (const part of parts) {
         const at = start;
-        start += sizeOf(part.shape);
-        const read = async (): Promise<Uint8Array<ArrayBuffer>> => {
-          using view = this.#gpu.detached(() => this.get(name).view(part.shape, at));
-          return fromFloat32(await this.#gpu.read(view), dtype);
-        };
+        const size = sizeOf(part.shape);
+        start += size;
+        const read = async (): Promise<Uint8Array<ArrayBuffer>> =>
+          fromFloat32(new Float32Array(await reader.read(index), 4 * at, size), dtype);
         yield { name: part.name, dtype, shape: part.shape, read };
       }
       if (start !== sizeOf(shape)) {

@@ -3,6 +3,7 @@ import { openFile, writeFileAtomic } from "../data/files.ts";
 import { GlimpseError } from "../kernels/runtime/errors.ts";
 import type { Gpu } from "../kernels/runtime/gpu.ts";
 import type { Tensor } from "../kernels/runtime/tensor.ts";
+import { ChunkedReader } from "../model/chunked_reader.ts";
 import { type HostTensor, readChecked, toFloat32 } from "../model/host_tensor.ts";
 import { matchWeights } from "../model/load_weights.ts";
 import { readSafetensors, safetensorsChunks } from "../model/safetensors.ts";
@@ -58,7 +59,14 @@ export class Checkpoints {
   /** Writes a checkpoint; the ones before stay whole until it is. */
   async save(gpu: Gpu, state: RunState, tensors: Iterable<NamedTensor>): Promise<void> {
     const name = `step-${String(state.updates).padStart(8, "0")}.safetensors`;
-    const host = [...tensors].map(([name, tensor]) => hostTensor(gpu, name, tensor));
+    const named = [...tensors];
+    const reader = new ChunkedReader(gpu, named.map(([, tensor]) => tensor));
+    const host = named.map(([name, { shape }], i): HostTensor => ({
+      name,
+      dtype: "float32",
+      shape,
+      read: async () => new Uint8Array(await reader.read(i)),
+    }));
     const chunks = safetensorsChunks(host, { state: JSON.stringify(state) });
     await writeFileAtomic(join(this.folder, name), chunks);
     await writeFileAtomic(join(this.folder, "meta.json"), JSON.stringify(state, null, 2) + "\n");
@@ -98,15 +106,6 @@ export class Checkpoints {
       throw error;
     }
   }
-}
-
-function hostTensor(gpu: Gpu, name: string, tensor: Tensor): HostTensor {
-  return {
-    name,
-    dtype: "float32",
-    shape: tensor.shape,
-    read: async () => new Uint8Array(await gpu.readBytes(tensor)),
-  };
 }
 
 /**

@@ -99,10 +99,13 @@ export function scalarSummary(values: Readonly<Record<string, number>>): Message
   );
 }
 
-/** A text, which TensorBoard shows as Markdown. */
+/**
+ * A text, which TensorBoard shows as Markdown. Its tag gets an ending, as PyTorch's writer does it,
+ * since TensorBoard does not take a text and a picture of one tag.
+ */
 export function textSummary(tag: string, value: string): Message {
   const tensor = message(8, whole(1, DT_STRING), message(2), text(8, value));
-  return message(5, message(1, text(1, tag), tensor, metadata("text")));
+  return message(5, message(1, text(1, `${tag}/text_summary`), tensor, metadata("text")));
 }
 
 /** A picture in a PNG file of red, green and blue. */
@@ -161,11 +164,11 @@ export class EventFile implements Disposable {
    * @param firstStep The step at which this part begins: events that an earlier part wrote from that
    * step on are no longer shown.
    */
-  constructor(folder: string, firstStep?: number) {
+  constructor(folder: string, firstStep: number) {
     const seconds = Math.floor(Date.now() / 1000);
     [this.path, this.#file] = createFile(folder, `events.out.tfevents.${seconds}.glimpse`);
     this.write(0, FILE_VERSION);
-    if (firstStep !== undefined) this.write(firstStep, SESSION_START);
+    this.write(firstStep, SESSION_START);
   }
 
   /** Appends an event: a step and what happened at it. */

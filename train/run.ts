@@ -1,196 +1,223 @@
 import { join } from "@std/path";
-import { Loader } from "../data/loader.ts";
-import { loadImageProcessor, loadTokenizer, type ModelFolder } from "../data/model_folder.ts";
-import { loadVlm, readClipConfig, saveVlm } from "../data/vlm_files.ts";
-import { UsageError } from "../kernels/runtime/errors.ts";
+import type { LoadedBatch, Loader } from "../data/loader.ts";
+import { saveVlm } from "../data/vlm_files.ts";
 import { Gpu } from "../kernels/runtime/gpu.ts";
-import { type MiniMindOptions, patchCount } from "../model/config.ts";
-import { Random } from "../model/random.ts";
 import type { Vlm } from "../model/vlm.ts";
-import { type Freeze, trainPolicy } from "./freeze.ts";
+import config from "../deno.json" with { type: "json" };
+import { Checkpoints, requireSame, type RunState } from "./checkpoint.ts";
+import { dataFingerprint } from "./fingerprint.ts";
+import { Guards } from "./guards.ts";
 import { MetricsFile } from "./metrics.ts";
+import { openLoader, openVlm } from "./open_run.ts";
 import { AdamW } from "./optimizer.ts";
-import { ProgressReport } from "./progress.ts";
+import type { ProgressReport } from "./progress.ts";
+import { runName, type RunResult, type RunSettings, weightPath } from "./settings.ts";
 import { Trainer, type Update } from "./trainer.ts";
 
-/** Everything that a training run is told. */
-export interface RunSettings {
-  /** Where the model's files lie. */
-  readonly folder: ModelFolder;
-  /** JSON Lines file of conversations. */
-  readonly dataPath: string;
-  /** Folder of its pictures. */
-  readonly imagesPath: string;
-  /** Name of the weights to begin with, without size and ending; `none` for new ones. */
-  readonly fromWeight: string;
-  /** Name under which weights are saved, likewise. */
-  readonly saveWeight: string;
-  /** Hidden size of the language model, which is part of the files' names. */
-  readonly hiddenSize: number;
-  /** What else the language model must be. */
-  readonly language: MiniMindOptions;
-  /** What is frozen. */
-  readonly freeze: Freeze;
-  /** Adapter. */
-  readonly device: string;
-  /** Passes over the data. */
-  readonly epochs: number;
-  /** Samples of a batch. */
-  readonly batchSize: number;
-  /** Learning rate. */
-  readonly learningRate: number;
-  /** Batches averaged for one update. */
-  readonly accumulationSteps: number;
-  /** Longest gradient; longer ones are scaled down to it. */
-  readonly gradClip: number;
-  /** Tokens after which a sample is cut off. */
-  readonly maxLength: number;
-  /** Batches between log lines. */
-  readonly logInterval: number;
-  /** Batches between saved weights. */
-  readonly saveInterval: number;
-  /** Updates after which the run ends early. */
-  readonly maxSteps: number | undefined;
-  /** Seed of the order of samples and of new weights. */
-  readonly seed: number;
-  /** Whether each epoch shuffles the samples. */
-  readonly shuffle: boolean;
-  /** Workers that prepare batches. */
-  readonly workers: number;
-  /** What happens at a row that cannot be used. */
-  readonly onBadSample: "stop" | "skip";
-  /** Metrics file. */
-  readonly metrics: string;
-  /** Whether accumulation counts as the original does. */
-  readonly compat: boolean;
-}
-
-/** How a run ended. */
-export interface RunResult {
-  /** Updates made. */
-  readonly updates: number;
-  /** Where the weights were saved last. */
-  readonly saved: string;
-  /** Whether it was asked to stop before its end. */
-  readonly interrupted: boolean;
-}
-
-/** The name of a weight file: `{name}_{hidden}[_moe].pth`. */
-export function weightPath(folder: string, name: string, hidden: number, moe: boolean): string {
-  return join(folder, `${name}_${hidden}${moe ? "_moe" : ""}.pth`);
-}
-
 /**
- * Trains a model as told, and saves its weights at every interval and at the end.
+ * Trains a model as told, saving weights and a checkpoint at every interval and at the end.
  *
  * @param settings What to do.
  * @param report Where progress is shown.
- * @param signal Ends the run after the step in progress, with the weights saved.
+ * @param signal Ends the run after the step in progress, with everything saved.
  */
 export async function runTraining(
   settings: RunSettings,
   report: ProgressReport,
   signal: AbortSignal,
 ): Promise<RunResult> {
-  const { folder, epochs } = settings;
   await using loader = await openLoader(settings, report);
   using gpu = await Gpu.open(settings.device);
   using vlm = await openVlm(gpu, settings, report);
-  await Deno.mkdir(folder.checkpoints, { recursive: true });
-  using metrics = new MetricsFile(settings.metrics, false);
-  using optimizer = new AdamW(gpu, vlm.parameters.groups, { clip: settings.gradClip });
-  const { stepsPerEpoch } = loader;
-  using trainer = new Trainer(vlm, optimizer, {
-    epochs,
-    stepsPerEpoch,
-    learningRates: { projector: settings.learningRate, language: settings.learningRate },
-    warmupSteps: 0,
-    accumulationSteps: settings.accumulationSteps,
-    compat: settings.compat,
-  });
-  const { hidden_size, use_moe } = vlm.config.language;
-  const saved = weightPath(folder.out, settings.saveWeight, hidden_size, use_moe);
-  const show = (updates: readonly Update[]) => {
-    for (const { metrics: numbers, batch } of updates) {
-      metrics.write(numbers);
-      report.show({ epoch: numbers.epoch, epochs, step: batch, steps: stepsPerEpoch }, numbers);
-    }
-  };
-  let interrupted = false;
-  for await (const placed of loader.batches({ epochs })) {
-    if (placed.batch.samples > 0 && placed.batch.labelRows.length === 0) {
+  const { gradClip: clip, adamw } = settings;
+  using optimizer = new AdamW(gpu, vlm.parameters.groups, { clip, ...adamw });
+  using run = await TrainingRun.open(settings, report, loader, vlm, optimizer);
+  return await run.train(signal);
+}
+
+/** A run in progress. */
+class TrainingRun implements Disposable {
+  readonly #settings: RunSettings;
+  readonly #report: ProgressReport;
+  readonly #loader: Loader;
+  readonly #vlm: Vlm;
+  readonly #optimizer: AdamW;
+  readonly #trainer: Trainer;
+  readonly #metrics: MetricsFile;
+  readonly #guards: Guards;
+  readonly #checkpoints: Checkpoints;
+  readonly #fixed: RunState["fixed"];
+  readonly #from: { epoch: number; step: number };
+  readonly #weights: string;
+  #loss = NaN;
+
+  static async open(
+    settings: RunSettings,
+    report: ProgressReport,
+    loader: Loader,
+    vlm: Vlm,
+    optimizer: AdamW,
+  ): Promise<TrainingRun> {
+    const folder = join(settings.folder.checkpoints, `${runName(settings)}_resume`);
+    const checkpoints = new Checkpoints(folder, settings.keep);
+    const fixed = await fixedSettings(settings, vlm, loader);
+    const latest = settings.resume ? await checkpoints.latest() : undefined;
+    if (latest) {
+      requireSame(latest.state.fixed, fixed, latest.path);
+      using _scope = vlm.gpu.scope();
+      await checkpoints.load(vlm.gpu, latest.path, optimizer.tensors());
+      const { epoch, step, updates } = latest.state;
       report.say(
-        `epoch ${placed.epoch + 1}, batch ${
-          placed.step + 1
-        }: no sample has an answer to learn; skipped.`,
+        `Continuing ${latest.path}: epoch ${epoch + 1}, batch ${
+          step + 1
+        }, ${updates} updates done.`,
       );
-    }
-    show(await trainer.step(placed));
-    interrupted = signal.aborted;
-    const batch = placed.step + 1;
-    const ends = interrupted || trainer.updates === settings.maxSteps;
-    if (batch % settings.saveInterval === 0 || batch === stepsPerEpoch || ends) {
-      show(await trainer.flush());
-      await saveVlm(vlm, saved);
-    }
-    if (ends) break;
-  }
-  report.end();
-  return { updates: trainer.updates, saved, interrupted };
-}
-
-async function openLoader(settings: RunSettings, report: ProgressReport): Promise<Loader> {
-  const { folder } = settings;
-  const [tokenizer, processor, clip] = await Promise.all([
-    loadTokenizer(folder.tokenizer),
-    loadImageProcessor(folder.vision),
-    readClipConfig(folder.vision),
-  ]);
-  return new Loader({
-    source: {
-      dataPath: settings.dataPath,
-      imagesPath: settings.imagesPath,
-      tokenizer: tokenizer.files,
-      preprocessor: processor.config,
-      maxLength: settings.maxLength,
-      tokensPerPicture: patchCount(clip),
-    },
-    batchSize: settings.batchSize,
-    shuffle: settings.shuffle,
-    seed: settings.seed,
-    workers: settings.workers,
-    onBadSample: settings.onBadSample,
-    onSkip: (error) => report.say(`skipped: ${error.message}`),
-  });
-}
-
-async function openVlm(gpu: Gpu, settings: RunSettings, report: ProgressReport): Promise<Vlm> {
-  const { folder, fromWeight, hiddenSize, language } = settings;
-  const { processor } = await loadImageProcessor(folder.vision);
-  const weights = fromWeight === "none"
-    ? undefined
-    : weightPath(folder.out, fromWeight, hiddenSize, language.use_moe ?? false);
-  const { vlm, newProjection } = await loadVlm(gpu, {
-    weights,
-    vision: folder.vision,
-    language: { ...language, hidden_size: hiddenSize },
-    normalization: { imageMean: processor.mean, imageStd: processor.std },
-    train: (layers) => trainPolicy(settings.freeze, layers),
-    random: new Random(settings.seed),
-  });
-  if (processor.size !== vlm.config.vision.image_size) {
-    throw new UsageError(
-      `preprocessor_config.json in ${folder.vision} makes pictures of ${processor.size} pixels, but config.json ` +
-        `there wants ${vlm.config.vision.image_size}.`,
+    } else if (settings.resume) report.say(`There is no checkpoint in ${folder}; beginning anew.`);
+    return new TrainingRun(
+      settings,
+      report,
+      loader,
+      vlm,
+      optimizer,
+      checkpoints,
+      fixed,
+      latest?.state,
     );
   }
-  const millions = (n: number) => (n / 1e6).toFixed(3);
-  report.say(
-    `${gpu.info.name}: ${millions(vlm.parameters.count)} M parameters and a vision tower of ` +
-      `${millions(vlm.visionParameters.count)} M; ${
-        millions(vlm.parameters.trainedCount)
-      } M train` +
-      `${weights && newProjection ? ", the projection from new" : ""}.`,
-  );
-  return vlm;
+
+  private constructor(
+    settings: RunSettings,
+    report: ProgressReport,
+    loader: Loader,
+    vlm: Vlm,
+    optimizer: AdamW,
+    checkpoints: Checkpoints,
+    fixed: RunState["fixed"],
+    state: RunState | undefined,
+  ) {
+    const { learningRate: language, projectorLearningRate: projector = language } = settings;
+    const { epochs, warmupSteps, accumulationSteps, compat } = settings;
+    this.#settings = settings;
+    this.#report = report;
+    this.#loader = loader;
+    this.#vlm = vlm;
+    this.#optimizer = optimizer;
+    this.#checkpoints = checkpoints;
+    this.#fixed = fixed;
+    this.#from = { epoch: state?.epoch ?? 0, step: state?.step ?? 0 };
+    this.#loss = state?.loss ?? NaN;
+    this.#guards = new Guards(settings.maxBadSteps, (text) => report.say(text));
+    const { hidden_size, use_moe } = vlm.config.language;
+    this.#weights = weightPath(settings.folder.out, settings.saveWeight, hidden_size, use_moe);
+    this.#metrics = new MetricsFile(settings.metrics, state?.updates ?? 0);
+    const options = {
+      epochs,
+      stepsPerEpoch: loader.stepsPerEpoch,
+      learningRates: { projector, language },
+      warmupSteps,
+      accumulationSteps,
+      compat,
+    };
+    this.#trainer = new Trainer(vlm, optimizer, options, state?.updates);
+  }
+
+  async train(signal: AbortSignal): Promise<RunResult> {
+    const { epochs, maxSteps = Infinity, saveInterval } = this.#settings;
+    const { stepsPerEpoch } = this.#loader;
+    let interrupted = false;
+    let due = false;
+    for await (const placed of this.#loader.batches({ ...this.#from, epochs })) {
+      this.#mention(placed);
+      const before = this.#trainer.updates;
+      this.#show(await this.#trainer.step(placed));
+      const batch = placed.step + 1;
+      const updated = this.#trainer.updates > before;
+      const last = placed.epoch + 1 === epochs && batch === stepsPerEpoch;
+      interrupted = signal.aborted;
+      const ends = last || interrupted || (updated && this.#trainer.updates >= maxSteps);
+      due ||= batch % saveInterval === 0 || batch === stepsPerEpoch || ends;
+      // between two updates only part of a gradient is there, which no checkpoint holds
+      if (due && (updated || last)) {
+        await this.#save(placed, last ? "finished" : ends ? "stopped" : "running");
+        due = false;
+        if (ends) break;
+      }
+    }
+    this.#report.end();
+    const { updates } = this.#trainer;
+    return { updates, saved: this.#weights, interrupted, checkpoints: this.#checkpoints.folder };
+  }
+
+  [Symbol.dispose](): void {
+    this.#trainer[Symbol.dispose]();
+    this.#metrics[Symbol.dispose]();
+  }
+
+  #mention({ epoch, step, batch }: LoadedBatch): void {
+    if (batch.labelRows.length > 0) return;
+    const place = `epoch ${epoch + 1}, batch ${step + 1}`;
+    this.#report.say(`${place}: no sample has an answer to learn; the batch is left out.`);
+  }
+
+  #show(updates: readonly Update[]): void {
+    const { epochs } = this.#settings;
+    for (const { metrics, batch } of updates) {
+      this.#metrics.write(metrics);
+      const at = { epoch: metrics.epoch, epochs, step: batch, steps: this.#loader.stepsPerEpoch };
+      this.#report.show(at, metrics);
+      this.#loss = metrics.loss;
+    }
+    for (const { metrics } of updates) this.#guards.check(metrics);
+  }
+
+  async #save({ epoch, step }: LoadedBatch, state: RunState["state"]): Promise<void> {
+    const updates = await this.#trainer.flush();
+    const done = step + 1 === this.#loader.stepsPerEpoch;
+    using _scope = this.#vlm.gpu.scope();
+    const [command, ...args] = this.#settings.command;
+    let bad: unknown;
+    try {
+      this.#show(updates);
+    } catch (error) {
+      [bad, state] = [error, "stopped"];
+    }
+    await this.#checkpoints.save(this.#vlm.gpu, {
+      version: config.version,
+      command: command ?? "",
+      arguments: args,
+      epoch: done ? epoch + 1 : epoch,
+      step: done ? 0 : step + 1,
+      updates: this.#trainer.updates,
+      loss: this.#loss,
+      state,
+      saved_at: new Date().toISOString(),
+      weights: this.#weights,
+      fixed: this.#fixed,
+      trainer: {},
+    }, this.#optimizer.tensors());
+    await saveVlm(this.#vlm, this.#weights);
+    if (bad) throw bad;
+  }
+}
+
+/** What must stay the same when a run goes on. */
+async function fixedSettings(
+  settings: RunSettings,
+  { config: { language, vision } }: Vlm,
+  { length }: Loader,
+): Promise<RunState["fixed"]> {
+  return {
+    data: await dataFingerprint(settings.dataPath),
+    rows: length,
+    hidden_size: language.hidden_size,
+    num_hidden_layers: language.num_hidden_layers,
+    use_moe: language.use_moe,
+    vision_hidden_size: vision.hidden_size,
+    freeze_llm: settings.freeze,
+    batch_size: settings.batchSize,
+    accumulation_steps: settings.accumulationSteps,
+    max_seq_len: settings.maxLength,
+    seed: settings.seed,
+    shuffle: settings.shuffle,
+  };
 }

@@ -1,5 +1,11 @@
 import { GlimpseError } from "../kernels/runtime/errors.ts";
-import { EventFile, hparamsSummary, imageSummary, scalarSummary, textSummary } from "./event_file.ts";
+import {
+  EventFile,
+  hparamsSummary,
+  imageSummary,
+  scalarSummary,
+  textSummary,
+} from "./event_file.ts";
 import type { RunEnd, Tracker, TrackerOptions } from "./tracker.ts";
 
 /** Writes TensorBoard's event files: numbers, texts, pictures, and the settings as a table. */
@@ -23,12 +29,15 @@ export class TensorBoardTracker implements Tracker {
   static async open(options: TrackerOptions): Promise<TensorBoardTracker> {
     try {
       await Deno.mkdir(options.folder, { recursive: true });
-      return new TensorBoardTracker(new EventFile(options.folder, options.firstStep), options);
+      return new TensorBoardTracker(new EventFile(options.folder, options.firstStep ?? 0), options);
     } catch (cause) {
       const why = (cause as Error).message;
-      throw new GlimpseError(`TensorBoard's events cannot be written to ${options.folder}: ${why}`, {
-        cause,
-      });
+      throw new GlimpseError(
+        `TensorBoard's events cannot be written to ${options.folder}: ${why}`,
+        {
+          cause,
+        },
+      );
     }
   }
 
@@ -91,7 +100,9 @@ export class TensorBoardTracker implements Tracker {
     if (this.#warned) return;
     this.#warned = true;
     const why = (error as Error).message;
-    this.#warn(`TensorBoard's events are not all written to ${this.path}: ${why}. Training goes on.`);
+    this.#warn(
+      `TensorBoard's events are not all written to ${this.path}: ${why}. Training goes on.`,
+    );
   }
 }
 

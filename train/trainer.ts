@@ -69,12 +69,13 @@ export class Trainer implements Disposable {
   #readTime = performance.now();
   #readEvery = 1;
 
-  /** A trainer of a model whose parameters the optimizer updates. */
-  constructor(vlm: Vlm, optimizer: AdamW, options: TrainerOptions) {
+  /** A trainer of a model whose parameters the optimizer updates, after some updates made before. */
+  constructor(vlm: Vlm, optimizer: AdamW, options: TrainerOptions, updates = 0) {
     this.#gpu = vlm.gpu;
     this.#vlm = vlm;
     this.#optimizer = optimizer;
     this.#options = options;
+    this.#updates = updates;
   }
 
   /** Updates so far. */

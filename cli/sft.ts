@@ -1,0 +1,7 @@
+/** `deno task sft`: trains projection and language model on dialogues about pictures. */
+
+import type { Command } from "./program.ts";
+import { trainCommand } from "./train_command.ts";
+import { SFT } from "./train_options.ts";
+
+export const { options, run }: Command = trainCommand(SFT);

@@ -1,0 +1,73 @@
+import { Loader } from "../data/loader.ts";
+import { loadImageProcessor, loadTokenizer } from "../data/model_folder.ts";
+import { loadVlm, readClipConfig } from "../data/vlm_files.ts";
+import { UsageError } from "../kernels/runtime/errors.ts";
+import type { Gpu } from "../kernels/runtime/gpu.ts";
+import { patchCount } from "../model/config.ts";
+import { Random } from "../model/random.ts";
+import type { Vlm } from "../model/vlm.ts";
+import { trainPolicy } from "./freeze.ts";
+import type { ProgressReport } from "./progress.ts";
+import { type RunSettings, weightPath } from "./settings.ts";
+
+/** Opens a run's data. */
+export async function openLoader(settings: RunSettings, report: ProgressReport): Promise<Loader> {
+  const { folder } = settings;
+  const [tokenizer, processor, clip] = await Promise.all([
+    loadTokenizer(folder.tokenizer),
+    loadImageProcessor(folder.vision),
+    readClipConfig(folder.vision),
+  ]);
+  return new Loader({
+    source: {
+      dataPath: settings.dataPath,
+      imagesPath: settings.imagesPath,
+      tokenizer: tokenizer.files,
+      preprocessor: processor.config,
+      maxLength: settings.maxLength,
+      tokensPerPicture: patchCount(clip),
+    },
+    batchSize: settings.batchSize,
+    shuffle: settings.shuffle,
+    seed: settings.seed,
+    workers: settings.workers,
+    onBadSample: settings.onBadSample,
+    onSkip: (error) => report.say(`skipped: ${error.message}`),
+  });
+}
+
+/** Loads the model that a run begins with, and says what it is. */
+export async function openVlm(
+  gpu: Gpu,
+  settings: RunSettings,
+  report: ProgressReport,
+): Promise<Vlm> {
+  const { folder, fromWeight, hiddenSize, language } = settings;
+  const { processor } = await loadImageProcessor(folder.vision);
+  const weights = fromWeight === "none"
+    ? undefined
+    : weightPath(folder.out, fromWeight, hiddenSize, language.use_moe ?? false);
+  const { vlm, newProjection } = await loadVlm(gpu, {
+    weights,
+    vision: folder.vision,
+    language: { ...language, hidden_size: hiddenSize },
+    normalization: { imageMean: processor.mean, imageStd: processor.std },
+    train: (layers) => trainPolicy(settings.freeze, layers),
+    random: new Random(settings.seed),
+  });
+  if (processor.size !== vlm.config.vision.image_size) {
+    throw new UsageError(
+      `preprocessor_config.json in ${folder.vision} makes pictures of ${processor.size} pixels, but config.json ` +
+        `there wants ${vlm.config.vision.image_size}.`,
+    );
+  }
+  const millions = (n: number) => (n / 1e6).toFixed(3);
+  report.say(
+    `${gpu.info.name}: ${millions(vlm.parameters.count)} M parameters and a vision tower of ` +
+      `${millions(vlm.visionParameters.count)} M; ${
+        millions(vlm.parameters.trainedCount)
+      } M train` +
+      `${weights && newProjection ? ", the projection from new" : ""}.`,
+  );
+  return vlm;
+}

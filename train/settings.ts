@@ -1,0 +1,93 @@
+import { join } from "@std/path";
+import type { ModelFolder } from "../data/model_folder.ts";
+import type { AdamWConstants } from "../kernels/optimizer.ts";
+import type { MiniMindOptions } from "../model/config.ts";
+import type { Freeze } from "./freeze.ts";
+
+/** Everything that a training run is told. */
+export interface RunSettings {
+  /** Where the model's files lie. */
+  readonly folder: ModelFolder;
+  /** JSON Lines file of conversations. */
+  readonly dataPath: string;
+  /** Folder of its pictures. */
+  readonly imagesPath: string;
+  /** Name of the weights to begin with, without size and ending; `none` for new ones. */
+  readonly fromWeight: string;
+  /** Name under which weights are saved, likewise. */
+  readonly saveWeight: string;
+  /** Hidden size of the language model, which is part of the files' names. */
+  readonly hiddenSize: number;
+  /** What else the language model must be. */
+  readonly language: MiniMindOptions;
+  /** What is frozen. */
+  readonly freeze: Freeze;
+  /** Adapter. */
+  readonly device: string;
+  /** Passes over the data. */
+  readonly epochs: number;
+  /** Samples of a batch. */
+  readonly batchSize: number;
+  /** Learning rate. */
+  readonly learningRate: number;
+  /** Batches averaged for one update. */
+  readonly accumulationSteps: number;
+  /** Longest gradient; longer ones are scaled down to it. */
+  readonly gradClip: number;
+  /** Tokens after which a sample is cut off. */
+  readonly maxLength: number;
+  /** Batches between log lines. */
+  readonly logInterval: number;
+  /** Batches between saved weights. */
+  readonly saveInterval: number;
+  /** Updates after which the run ends early. */
+  readonly maxSteps: number | undefined;
+  /** Seed of the order of samples and of new weights. */
+  readonly seed: number;
+  /** Whether each epoch shuffles the samples. */
+  readonly shuffle: boolean;
+  /** Workers that prepare batches. */
+  readonly workers: number;
+  /** What happens at a row that cannot be used. */
+  readonly onBadSample: "stop" | "skip";
+  /** Learning rate of the projection, where it has its own. */
+  readonly projectorLearningRate: number | undefined;
+  /** Batches over which the learning rate rises from 0. */
+  readonly warmupSteps: number;
+  /** Constants of AdamW. */
+  readonly adamw: AdamWConstants;
+  /** The command and its arguments, for who wants to continue. */
+  readonly command: readonly string[];
+  /** Whether to continue from the last checkpoint, if there is one. */
+  readonly resume: boolean;
+  /** Checkpoints that are kept. */
+  readonly keep: number;
+  /** Updates without a finite gradient in a row after which the run ends. */
+  readonly maxBadSteps: number;
+  /** Metrics file. */
+  readonly metrics: string;
+  /** Whether accumulation counts as the original does. */
+  readonly compat: boolean;
+}
+
+/** How a run ended. */
+export interface RunResult {
+  /** Updates made. */
+  readonly updates: number;
+  /** Where the weights were saved last. */
+  readonly saved: string;
+  /** Whether it was asked to stop before its end. */
+  readonly interrupted: boolean;
+  /** Where its checkpoints are. */
+  readonly checkpoints: string;
+}
+
+/** The name of a weight file: `{name}_{hidden}[_moe].pth`. */
+export function weightPath(folder: string, name: string, hidden: number, moe: boolean): string {
+  return join(folder, `${name}_${hidden}${moe ? "_moe" : ""}.pth`);
+}
+
+/** The name of a run: `{weight}_{hidden}[_moe]`. */
+export function runName({ saveWeight, hiddenSize, language }: RunSettings): string {
+  return `${saveWeight}_${hiddenSize}${language.use_moe ? "_moe" : ""}`;
+}
