@@ -1,10 +1,10 @@
 import { columnSums } from "./column_sums.ts";
-import { chooseFamily, FAMILIES, type Family } from "./matmul/choose.ts";
+import { type Choice, chooseKernel, runChoice } from "./matmul/choose.ts";
 import type { Layout, ProductOptions } from "./matmul/problem.ts";
 import { ShapeError } from "./runtime/errors.ts";
 import type { Tensor } from "./runtime/tensor.ts";
 
-export type { Family, Layout, ProductOptions };
+export type { Choice, Layout, ProductOptions };
 
 /**
  * Computes a matrix product into a tensor, outside of the tape.
@@ -14,7 +14,7 @@ export type { Family, Layout, ProductOptions };
  * @param b The right operand, k · n elements.
  * @param out Where the result [m, n] goes. It must share no buffer with what is read.
  * @param options The extents, and what is added to the product.
- * @param family The kernel to use, for tests and benchmarks; chosen by the extents unless given.
+ * @param choice The kernel to use, for tests and benchmarks; chosen by the extents unless given.
  */
 export function product(
   layout: Layout,
@@ -22,7 +22,7 @@ export function product(
   b: Tensor,
   out: Tensor,
   options: ProductOptions,
-  family?: Family,
+  choice?: Choice,
 ): void {
   const { m, n, k, bias, residual } = options;
   const fits = a.size === m * k && b.size === k * n && out.size === m * n &&
@@ -35,7 +35,7 @@ export function product(
     );
   }
   const problem = { layout, a, b, out, ...options };
-  FAMILIES[family ?? chooseFamily(problem)](problem);
+  runChoice(choice ?? chooseKernel(problem), problem);
 }
 
 /** What `linear` adds to its product. */

@@ -1,0 +1,81 @@
+import type { Gpu } from "../runtime/gpu.ts";
+import type { Kernel } from "../runtime/kernel.ts";
+import { entry } from "../runtime/wgsl.ts";
+import { addends, additions, type Product } from "./problem.ts";
+
+const SIZE = 64;
+
+/** Whether this kernel takes a product: a few rows times a matrix whose rows can be read four numbers at a time. */
+export function gemvTakes({ layout, m, k }: Product): boolean {
+  return layout === "NT" && m <= 8 && k % 4 === 0;
+}
+
+/** A product of up to 8 rows with Bᵀ, as in decoding: several lanes share a row of B and read it once, side by side. */
+export function gemvProduct(product: Product): void {
+  const { a, b, out, m, n, k } = product;
+  const { gpu } = out;
+  const { columns, lanes } = sharing(gpu);
+  const params = [m, n, k / 4, additions(product)];
+  const workgroups = Math.ceil(n / (SIZE / lanes * columns));
+  const rows = 2 ** Math.ceil(Math.log2(m));
+  gpu.run(gemvKernel(gpu, rows), [a, b, ...addends(product), out], params, workgroups);
+}
+
+/** Lanes that share columns of the result, and how many columns: on the processor a subgroup, and loads of A are dear. */
+function sharing({ info }: Gpu): { lanes: number; columns: number } {
+  return info.software && info.subgroupSize > 0
+    ? { lanes: info.subgroupSize, columns: 4 }
+    : { lanes: 16, columns: 1 };
+}
+
+function gemvKernel(gpu: Gpu, rows: number): Kernel {
+  return gpu.kernel(`matmul_gemv/${rows}`, () => {
+    const { lanes, columns } = sharing(gpu);
+    const row = Array.from({ length: rows }, (_, i) => i);
+    const held = Array.from({ length: columns }, (_, j) => j);
+    const sums = row.flatMap((i) => held.map((j) => `c${i}_${j}`));
+    return `
+@group(0) @binding(0) var<storage, read> a: array<vec4f>;
+@group(0) @binding(1) var<storage, read> b: array<vec4f>;
+@group(0) @binding(2) var<storage, read> bias: array<f32>;
+@group(0) @binding(3) var<storage, read> residual: array<f32>;
+@group(0) @binding(4) var<storage, read_write> out: array<f32>;
+struct Params { m: u32, n: u32, quads: u32, add: u32 }
+@group(0) @binding(5) var<uniform> p: Params;
+var<workgroup> partial: array<f32, ${sums.length * SIZE}>;
+${
+      entry(
+        gpu,
+        SIZE,
+        `let part = lane % ${lanes}u;
+  let first = (group * ${SIZE / lanes}u + lane / ${lanes}u) * ${columns}u;
+  ${row.map((i) => `let a${i} = min(${i}u, p.m - 1u) * p.quads;`).join(" ")}
+  ${held.map((j) => `let b${j} = min(first + ${j}u, p.n - 1u) * p.quads;`).join(" ")}
+  ${sums.map((c) => `var ${c} = vec4f();`).join(" ")}
+  for (var q = part; q < p.quads; q += ${lanes}u) {
+    ${held.map((j) => `let w${j} = b[b${j} + q];`).join(" ")}
+    ${
+          row.map((i) =>
+            `{ let x = a[a${i} + q]; ${held.map((j) => `c${i}_${j} += x * w${j};`).join(" ")} }`
+          ).join("\n    ")
+        }
+  }
+  ${sums.map((c, s) => `partial[${s * SIZE}u + lane] = dot(${c}, vec4f(1.0));`).join("\n  ")}
+  workgroupBarrier();
+  for (var s = part; s < ${sums.length}u; s += ${lanes}u) {
+    let row = s / ${columns}u;
+    let column = first + s % ${columns}u;
+    if (row < p.m && column < p.n) {
+      let i = row * p.n + column;
+      var sum = 0.0;
+      for (var l = 0u; l < ${lanes}u; l++) { sum += partial[s * ${SIZE}u + lane - part + l]; }
+      if ((p.add & 1u) != 0u) { sum += out[i]; }
+      if ((p.add & 2u) != 0u) { sum += bias[column]; }
+      if ((p.add & 4u) != 0u) { sum += residual[i]; }
+      out[i] = sum;
+    }
+  }`,
+      )
+    }`;
+  });
+}

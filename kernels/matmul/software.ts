@@ -1,0 +1,252 @@
+import type { Gpu } from "../runtime/gpu.ts";
+import { type Kernel, roundUp } from "../runtime/kernel.ts";
+import { entry } from "../runtime/wgsl.ts";
+import { ADD, addends, additions, type Product } from "./problem.ts";
+
+/** Columns of C that a workgroup computes; every lane has a row of them. */
+const COLUMNS = 32;
+/** Steps of k between two barriers. */
+const CHUNK = 32;
+/** Steps of k in a dispatch, all of them text: the compiler's work grows with it, the passes over C shrink with it. */
+const SLAB = 128;
+/** Subgroups in a workgroup, each with 8 rows of C; together they load the right operand's tiles. */
+const SUBGROUPS = 16;
+/** Rows and steps of k of the left operand that the texture holds at once. */
+const ROWS = 1024, DEPTH = 8192;
+
+/** Whether this kernel takes a product: rows of four numbers, and 8 lanes to a subgroup. */
+export function softwareTakes({ layout, out, n, m, k }: Product): boolean {
+  return out.gpu.info.subgroupSize === 8 && n % 4 === 0 && (layout === "TN" ? m : k) % 4 === 0;
+}
+
+/**
+ * A product on a processor that poses as a GPU with 8 lanes.
+ *
+ * There a load at a varying address is a scalar load for each lane, cheapest from a texture, and a load from workgroup
+ * memory at an index known to the compiler is free. So the left operand lies in a texture, a lane holds a row of 32
+ * columns of C, the right operand passes through workgroup memory, and k is unrolled as text, a slab for each dispatch.
+ */
+export function softwareProduct(product: Product): void {
+  const { layout, b, out, m, n, k } = product;
+  const { gpu } = out;
+  const texture = textureOf(gpu);
+  const kernel = slabKernel(gpu);
+  for (let row = 0; row < m; row += ROWS) {
+    const rows = Math.min(ROWS, m - row);
+    for (let start = 0; start < k; start += DEPTH) {
+      const depth = roundUp(Math.min(DEPTH, k - start), SLAB);
+      fillTexture(product, texture, row, rows, start, depth);
+      for (let step = 0; step < depth; step += SLAB) {
+        const add = start + step === 0 ? additions(product) : ADD.out;
+        gpu.run(
+          kernel,
+          [b, texture, ...addends(product), out],
+          [row, rows, n, k, start + step, step / 4, add, layout === "NT" ? 0 : 1],
+          [Math.ceil(rows / (8 * SUBGROUPS)), Math.ceil(n / COLUMNS)],
+        );
+      }
+    }
+  }
+}
+
+const TEXTURES = new WeakMap<Gpu, GPUTexture>();
+
+/** The texture through which all products of a device pass, one after another. */
+function textureOf(gpu: Gpu): GPUTexture {
+  let texture = TEXTURES.get(gpu);
+  if (!texture) {
+    texture = gpu.device.createTexture({
+      // Four texels more than needed, lest all rows fall on the same lines of the cache.
+      size: [DEPTH / 4 + 4, ROWS],
+      format: "rgba32float",
+      usage: GPUTextureUsage.TEXTURE_BINDING | GPUTextureUsage.STORAGE_BINDING |
+        GPUTextureUsage.COPY_DST,
+      label: "left operand",
+    });
+    TEXTURES.set(gpu, texture);
+  }
+  return texture;
+}
+
+/** Puts rows of the left operand into the texture: texel (q, r) holds k = 4q … 4q + 3 of row r, zeros beyond the last k. */
+function fillTexture(
+  { layout, a, m, k, out: { gpu } }: Product,
+  texture: GPUTexture,
+  row: number,
+  rows: number,
+  start: number,
+  depth: number,
+): void {
+  const texels = depth / 4;
+  if (layout === "TN") {
+    const workgroups = [Math.ceil(rows / 32), texels] as const;
+    gpu.run(transposeKernel(gpu), [a, texture], [row / 4, rows / 4, m / 4, start, k], workgroups);
+  } else if (depth === k) {
+    using part = a.view([rows, k], row * k);
+    gpu.copyToTexture(part, texture, rows, texels);
+  } else {
+    const workgroups = [Math.ceil(texels / 64), rows] as const;
+    gpu.run(copyKernel(gpu), [a, texture], [row, start / 4, texels, k / 4], workgroups);
+  }
+}
+
+function copyKernel(gpu: Gpu): Kernel {
+  return gpu.kernel("matmul_software_copy", () => `
+@group(0) @binding(0) var<storage, read> a: array<vec4f>;
+@group(0) @binding(1) var texture: texture_storage_2d<rgba32float, write>;
+struct Params { row: u32, start: u32, texels: u32, width: u32 }
+@group(0) @binding(2) var<uniform> p: Params;
+${
+    entry(
+      gpu,
+      64,
+      `let q = workgroup.x * 64u + lane;
+  let at = p.start + q;
+  if (q < p.texels) {
+    let value = a[(p.row + workgroup.y) * p.width + min(at, p.width - 1u)];
+    textureStore(texture, vec2u(q, workgroup.y), select(vec4f(), value, at < p.width));
+  }`,
+    )
+  }`);
+}
+
+function transposeKernel(gpu: Gpu): Kernel {
+  const load = [0, 1, 2, 3].map((i) => `
+    let a${i} = select(vec4f(), a[min(at + ${i}u, p.k - 1u) * p.width + p.group + g], at + ${i}u < p.k);`);
+  const store = [..."xyzw"].map((c, i) => `
+    textureStore(texture, vec2u(workgroup.y, g * 4u + ${i}u), vec4f(a0.${c}, a1.${c}, a2.${c}, a3.${c}));`);
+  return gpu.kernel("matmul_software_transpose", () => `
+@group(0) @binding(0) var<storage, read> a: array<vec4f>;
+@group(0) @binding(1) var texture: texture_storage_2d<rgba32float, write>;
+struct Params { group: u32, groups: u32, width: u32, start: u32, k: u32 }
+@group(0) @binding(2) var<uniform> p: Params;
+${
+    entry(
+      gpu,
+      8,
+      `let g = workgroup.x * 8u + lane;
+  let at = p.start + workgroup.y * 4u;
+  if (g < p.groups) {${load.join("")}${store.join("")}
+  }`,
+    )
+  }`);
+}
+
+/** C += A·B for one slab of k, with A in the texture. */
+function slabKernel(gpu: Gpu): Kernel {
+  return gpu.kernel("matmul_software", () => {
+    const columns = Array.from({ length: COLUMNS }, (_, i) => i);
+    // A shuffle of every lane with itself keeps the compiler from computing the sums again after the barrier.
+    const freeze = columns.map((i) => `c${i} = subgroupShuffle(c${i}, lane);`).join(" ");
+    const chunks = Array.from(
+      { length: SLAB / CHUNK },
+      (_, chunk) => `
+  ${freeze}
+  workgroupBarrier();
+  ${loadTile(8 * SUBGROUPS, chunk * CHUNK)}
+  workgroupBarrier();
+  ${multiplyChunk(chunk * CHUNK / 4)}`,
+    );
+    return `
+@group(0) @binding(0) var<storage, read> b: array<vec4f>;
+@group(0) @binding(1) var texture: texture_2d<f32>;
+@group(0) @binding(2) var<storage, read> bias: array<vec4f>;
+@group(0) @binding(3) var<storage, read> residual: array<vec4f>;
+@group(0) @binding(4) var<storage, read_write> out: array<vec4f>;
+struct Params { row: u32, rows: u32, n: u32, k: u32, start: u32, texel: u32, add: u32, across: u32 }
+@group(0) @binding(5) var<uniform> p: Params;
+var<workgroup> tile: array<vec4f, ${COLUMNS * CHUNK / 4}>;
+fn store(i: u32, column: u32, product: vec4f) {
+  if (column * 4u < p.n) {
+    var sum = product;
+    if ((p.add & 1u) != 0u) { sum += out[i]; }
+    if ((p.add & 2u) != 0u) { sum += bias[column]; }
+    if ((p.add & 4u) != 0u) { sum += residual[i]; }
+    out[i] = sum;
+  }
+}
+@compute @workgroup_size(${8 * SUBGROUPS}) fn main(@builtin(workgroup_id) workgroup: vec3u,
+  @builtin(subgroup_id) subgroup: u32, @builtin(subgroup_invocation_id) lane: u32) {
+  let t = subgroup * 8u + lane;
+  let row = workgroup.x * ${8 * SUBGROUPS}u + t;
+  let column = workgroup.y * ${COLUMNS}u;
+  ${columns.map((i) => `var c${i} = 0.0;`).join(" ")}
+  ${chunks.join("")}
+  ${freeze}
+  workgroupBarrier();
+  if (row < p.rows) {
+    let q = column / 4u;
+    let i = (p.row + row) * (p.n / 4u) + q;
+    ${
+      columns.filter((i) => i % 4 === 0).map((i) =>
+        `store(i + ${i / 4}u, q + ${i / 4}u, vec4f(c${i}, c${i + 1}, c${i + 2}, c${i + 3}));`
+      ).join("\n    ")
+    }
+  }
+}`;
+  });
+}
+
+/** WGSL that puts 32 columns and 32 steps of k of B into `tile` [column][k / 4], from B [n, k] or across from B [k, n]. */
+function loadTile(threads: number, k: number): string {
+  const quads = CHUNK / 4, along = COLUMNS * quads, across = along / 4;
+  const each = (count: number, body: string): string =>
+    Array.from(
+      { length: Math.ceil(count / threads) },
+      (_, i) =>
+        count < threads
+          ? `if (t < ${count}u) { let e = t; ${body} }`
+          : `{ let e = t + ${i * threads}u; ${body} }`,
+    )
+      .join("\n    ");
+  const rows = [0, 1, 2, 3].map((i) =>
+    `let b${i} = b[min(at + ${i}u, p.k - 1u) * (p.n / 4u) + group];`
+  ).join(" ");
+  const turned = [..."xyzw"].map((c, i) =>
+    `tile[(g * 4u + ${i}u) * ${quads}u + q] = vec4f(b0.${c}, b1.${c}, b2.${c}, b3.${c});`
+  ).join(" ");
+  return `if (p.across == 0u) {
+    ${
+    each(
+      along,
+      `let q = min((p.start + ${k}u) / 4u + e % ${quads}u, p.k / 4u - 1u);
+      tile[e] = b[min(column + e / ${quads}u, p.n - 1u) * (p.k / 4u) + q];`,
+    )
+  }
+  } else {
+    ${
+    each(
+      across,
+      `let g = e % ${COLUMNS / 4}u; let q = e / ${COLUMNS / 4}u;
+      let at = p.start + ${k}u + q * 4u; let group = min(column / 4u + g, p.n / 4u - 1u);
+      ${rows}
+      ${turned}`,
+    )
+  }
+  }`;
+}
+
+/** WGSL that adds a chunk's products to c0…c31, all texels first, then arithmetic alone. */
+function multiplyChunk(texel: number, group = 16): string {
+  const quads = Array.from({ length: CHUNK / 4 }, (_, q) => q);
+  const loads = quads.map((q) =>
+    `let a${q} = textureLoad(texture, vec2u(p.texel + ${texel + q}u, row), 0);`
+  );
+  const blocks: string[] = [];
+  for (let first = 0; first < COLUMNS; first += group) {
+    const columns = Array.from({ length: group }, (_, i) => first + i);
+    for (const q of quads) {
+      blocks.push(`{
+      ${columns.map((i) => `let b${i} = tile[${i * CHUNK / 4 + q}];`).join(" ")}
+      ${
+        [..."xyzw"].map((c) => columns.map((i) => `c${i} += b${i}.${c} * a${q}.${c};`).join(" "))
+          .join("\n      ")
+      }
+    }`);
+    }
+  }
+  return `{
+    ${loads.join("\n    ")}
+    ${blocks.join("\n    ")}
+  }`;
+}

@@ -1,0 +1,188 @@
+import type { Gpu } from "../runtime/gpu.ts";
+import type { Kernel } from "../runtime/kernel.ts";
+import type { Tensor } from "../runtime/tensor.ts";
+import { addends, additions, type Layout, type Product } from "./problem.ts";
+import { sumSlices } from "./slices.ts";
+
+/** Width of the square tiles of C that a workgroup may compute. */
+export type Tile = 32 | 64 | 128;
+
+/** Steps of k between two barriers. */
+const DEPTH = 16;
+
+/** Rows and columns of C that an invocation holds. With them each invocation loads one 4 × 4 block of A or B a step. */
+const HELD: Readonly<Record<Tile, readonly [number, number]>> = {
+  32: [4, 4],
+  64: [8, 4],
+  128: [8, 8],
+};
+
+/**
+ * A product by tiles that pass through workgroup memory into registers, the usual way on a GPU (see Boehm, "How to
+ * Optimize a CUDA Matmul Kernel", 2022). Takes any extents; those that are multiples of 4 are read four at a time.
+ *
+ * @param product What to compute.
+ * @param tile Width of the tiles of C.
+ * @param slices Parts into which k is cut, computed side by side and then summed in order: for few tiles and a long k.
+ */
+export function tiledProduct(product: Product, tile: Tile, slices = 1): void {
+  const { layout, a, b, out, m, n, k } = product;
+  const { gpu } = out;
+  const vector = [layout === "TN" ? m : k, layout === "NT" ? k : n, n].every((x) => x % 4 === 0);
+  const kernel = tiledKernel(gpu, layout, tile, vector);
+  const slice = Math.ceil(k / slices / DEPTH) * DEPTH;
+  const count = Math.ceil(k / slice);
+  const run = (out: Tensor, add: number): void =>
+    gpu.run(
+      kernel,
+      [a, b, ...addends(product), out],
+      [m, n, k, slice, add],
+      [Math.ceil(n / tile), Math.ceil(m / tile), count],
+    );
+  if (count === 1) {
+    run(out, additions(product));
+  } else {
+    using partial = gpu.detached(() => gpu.empty([count, m, n], "float32", "partial products"));
+    run(partial, 0);
+    sumSlices(product, partial, count);
+  }
+}
+
+const QUAD = [0, 1, 2, 3];
+const XYZW = ["x", "y", "z", "w"];
+const range = (n: number): number[] => Array.from({ length: n }, (_, i) => i);
+
+function tiledKernel(gpu: Gpu, layout: Layout, tile: Tile, vector: boolean): Kernel {
+  return gpu.kernel(`matmul_tiled/${layout}/${tile}/${vector ? 4 : 1}`, () => {
+    const [rows, columns] = HELD[tile];
+    const held = range(rows).flatMap((i) => range(columns / 4).map((h) => [i, h] as const));
+    const across = tile / columns;
+    const half = tile / rows * across / 2;
+    const element = vector ? "vec4f" : "f32";
+    const a = operand("A", layout !== "TN", tile, vector);
+    const b = operand("B", layout === "NT", tile, vector);
+    return `
+@group(0) @binding(0) var<storage, read> a: array<${element}>;
+@group(0) @binding(1) var<storage, read> b: array<${element}>;
+@group(0) @binding(2) var<storage, read> bias: array<${element}>;
+@group(0) @binding(3) var<storage, read> residual: array<${element}>;
+@group(0) @binding(4) var<storage, read_write> out: array<${element}>;
+struct Params { m: u32, n: u32, k: u32, slice: u32, add: u32 }
+@group(0) @binding(5) var<uniform> p: Params;
+var<workgroup> tileA: array<vec4f, ${DEPTH * tile / 4}>;
+var<workgroup> tileB: array<vec4f, ${DEPTH * tile / 4}>;
+${a.read}
+${b.read}
+${vector ? STORE_FOUR : STORE_ONE}
+@compute @workgroup_size(${2 * half}) fn main(@builtin(workgroup_id) workgroup: vec3u,
+  @builtin(local_invocation_index) lane: u32) {
+  let loadsB = lane >= ${half}u;
+  let block = lane % ${half}u;
+  let x = lane % ${across}u;
+  let y = lane / ${across}u;
+  let row = workgroup.y * ${tile}u;
+  let column = workgroup.x * ${tile}u;
+  let start = workgroup.z * p.slice;
+  let end = min(start + p.slice, p.k);
+  ${held.map(([i, h]) => `var c${i}${h} = vec4f();`).join(" ")}
+  var v0: vec4f; var v1: vec4f; var v2: vec4f; var v3: vec4f;
+  // While the blocks of one step are on their way, the step before it is computed.
+  for (var k = start; k < end + ${DEPTH}u; k += ${DEPTH}u) {
+    if (loadsB) { ${b.fetch} } else { ${a.fetch} }
+    if (k > start) {
+      for (var step = 0u; step < ${DEPTH * tile / 4}u; step += ${tile}u) {
+        ${QUAD.map((i) => multiplyStep(i * tile / 4, rows, columns, tile)).join("\n        ")}
+      }
+    }
+    workgroupBarrier();
+    if (loadsB) { ${b.put} } else { ${a.put} }
+    workgroupBarrier();
+  }
+  ${
+      held.map(([i, h]) =>
+        `store(workgroup.z * p.m, row + y * 4u + ${i % 4 + (i >> 2) * tile / 2}u, ` +
+        `column + x * 4u + ${h * tile / 2}u, c${i}${h});`
+      ).join("\n  ")
+    }
+}`;
+  });
+}
+
+/**
+ * WGSL for an operand's way to workgroup memory, where step k has its tile of rows (A) or columns (B) in fours.
+ * An invocation carries the 4 × 4 block number `block`: four lines of four, which run along k (`alongK`) or across it.
+ * Neighbours read neighbouring addresses, and what lies outside is zero.
+ */
+function operand(
+  name: "A" | "B",
+  alongK: boolean,
+  tile: Tile,
+  vector: boolean,
+): { read: string; fetch: string; put: string } {
+  const buffer = name.toLowerCase();
+  const [first, extent] = name === "A" ? ["row", "p.m"] : ["column", "p.n"];
+  const quads = tile / 4;
+  const fast = alongK ? DEPTH / 4 : quads;
+  const q = alongK ? `(block % ${fast}u)` : `(block / ${fast}u)`;
+  const g = alongK ? `(block / ${fast}u)` : `(block % ${fast}u)`;
+  const read = `fn read${name}(line: u32, lines: u32, at: u32, end: u32, stride: u32) -> vec4f {
+  var v = vec4f();
+  let i = line * stride + at;
+  if (line < lines) {
+    ${
+    vector
+      ? `if (at < end) { v = ${buffer}[i / 4u]; }`
+      : XYZW.map((c, j) => `if (at + ${j}u < end) { v.${c} = ${buffer}[i + ${j}u]; }`).join(" ")
+  }
+  }
+  return v;
+}`;
+  const fetch = QUAD.map((i) =>
+    alongK
+      ? `v${i} = read${name}(${first} + ${g} * 4u + ${i}u, ${extent}, k + ${q} * 4u, end, p.k);`
+      : `v${i} = read${name}(k + ${q} * 4u + ${i}u, end, ${first} + ${g} * 4u, ${extent}, ${extent});`
+  ).join(" ");
+  const put = QUAD.map((i) =>
+    `tile${name}[(${q} * 4u + ${i}u) * ${quads}u + ${g}] = ` +
+    (alongK ? `vec4f(${QUAD.map((j) => `v${j}.${XYZW[i]}`).join(", ")});` : `v${i};`)
+  ).join(" ");
+  return { read, fetch, put };
+}
+
+/** WGSL that adds the outer product of one step of k, whose fours begin at `step + offset`, to the sums held. */
+function multiplyStep(offset: number, rows: number, columns: number, tile: Tile): string {
+  const halves = (name: "A" | "B", at: string, count: number): string =>
+    range(count / 4).map((h) =>
+      `let ${name.toLowerCase()}${h} = tile${name}[step + ${at} + ${offset + h * tile / 8}u];`
+    ).join(" ");
+  const sums = range(rows).map((i) =>
+    range(columns / 4).map((h) => `c${i}${h} += a${i >> 2}.${XYZW[i % 4]} * b${h};`).join(" ")
+  );
+  return `{ ${halves("A", "y", rows)} ${halves("B", "x", columns)} ${sums.join(" ")} }`;
+}
+
+const STORE_FOUR = `
+fn store(above: u32, row: u32, column: u32, product: vec4f) {
+  if (row < p.m && column < p.n) {
+    let i = ((above + row) * p.n + column) / 4u;
+    var sum = product;
+    if ((p.add & 1u) != 0u) { sum += out[i]; }
+    if ((p.add & 2u) != 0u) { sum += bias[column / 4u]; }
+    if ((p.add & 4u) != 0u) { sum += residual[i]; }
+    out[i] = sum;
+  }
+}`;
+
+const STORE_ONE = `
+fn store(above: u32, row: u32, column: u32, product: vec4f) {
+  for (var j = 0u; j < 4u; j++) {
+    if (row < p.m && column + j < p.n) {
+      let i = (above + row) * p.n + column + j;
+      var sum = product[j];
+      if ((p.add & 1u) != 0u) { sum += out[i]; }
+      if ((p.add & 2u) != 0u) { sum += bias[column + j]; }
+      if ((p.add & 4u) != 0u) { sum += residual[i]; }
+      out[i] = sum;
+    }
+  }
+}`;
