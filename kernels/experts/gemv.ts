@@ -1,0 +1,59 @@
+import type { Gpu } from "../runtime/gpu.ts";
+import type { Kernel } from "../runtime/kernel.ts";
+import { type Vectors, vectors } from "../runtime/vectors.ts";
+import { entry } from "../runtime/wgsl.ts";
+import type { GroupedProduct } from "./problem.ts";
+
+const SIZE = 64;
+
+/**
+ * The `NT` product of tiles of a single row, as in decoding: several lanes share a row of the expert's weight, which
+ * they read side by side.
+ */
+export function groupedGemv({ a, b, out, n, k, groups }: GroupedProduct): void {
+  const { gpu } = out;
+  const v = vectors(k);
+  const lanes = lanesOf(gpu);
+  const params = [n, k / v.size, groups.experts];
+  const workgroups = [Math.ceil(n * lanes / SIZE), groups.tiles] as const;
+  gpu.run(gemvKernel(gpu, v), [a, b, groups.tileExperts, out], params, workgroups);
+}
+
+function lanesOf({ info }: Gpu): number {
+  return info.software && info.subgroupSize > 0 ? info.subgroupSize : 16;
+}
+
+function gemvKernel(gpu: Gpu, { size, code }: Vectors): Kernel {
+  const lanes = lanesOf(gpu);
+  const bySubgroup = gpu.info.subgroupSize === lanes;
+  return gpu.kernel(`experts_gemv/${size}`, () =>
+    `${code}
+@group(0) @binding(0) var<storage, read> a: array<T>;
+@group(0) @binding(1) var<storage, read> b: array<T>;
+@group(0) @binding(2) var<storage, read> tileExperts: array<u32>;
+@group(0) @binding(3) var<storage, read_write> out: array<f32>;
+struct Params { n: u32, width: u32, experts: u32 }
+@group(0) @binding(4) var<uniform> p: Params;
+${bySubgroup ? "" : `var<workgroup> partial: array<f32, ${SIZE}>;`}
+${
+      entry(
+        gpu,
+        SIZE,
+        `let part = lane % ${lanes}u;
+  let column = workgroup.x * ${SIZE / lanes}u + lane / ${lanes}u;
+  let expert = min(tileExperts[workgroup.y], p.experts - 1u);
+  let row = (expert * p.n + min(column, p.n - 1u)) * p.width;
+  var products = T(0.0);
+  for (var i = part; i < p.width; i += ${lanes}u) {
+    products += a[workgroup.y * p.width + i] * b[row + i];
+  }
+  ${
+          bySubgroup ? "let sum = subgroupAdd(total(products));" : `partial[lane] = total(products);
+  workgroupBarrier();
+  var sum = 0.0;
+  for (var l = 0u; l < ${lanes}u; l++) { sum += partial[lane - part + l]; }`
+        }
+  if (part == 0u && column < p.n) { out[workgroup.y * p.n + column] = sum; }`,
+      )
+    }`);
+}

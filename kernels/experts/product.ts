@@ -1,0 +1,52 @@
+import type { Layout } from "../matmul/problem.ts";
+import { ShapeError } from "../runtime/errors.ts";
+import type { Tensor } from "../runtime/tensor.ts";
+import { groupedGemv } from "./gemv.ts";
+import type { GroupedProduct } from "./problem.ts";
+import type { ExpertGroups } from "./routing.ts";
+import { smallGroupedProduct } from "./small.ts";
+
+/** A kernel for grouped products. */
+export type GroupedFamily = "small" | "gemv";
+
+/**
+ * Computes a product for every expert into a tensor, outside of the tape. `GroupedProduct` says how the operands lie.
+ *
+ * @param family The kernel to use, for tests and benchmarks; chosen by the extents unless given.
+ */
+export function groupedProduct(
+  layout: Layout,
+  a: Tensor,
+  b: Tensor,
+  out: Tensor,
+  groups: ExpertGroups,
+  accumulate = false,
+  family?: GroupedFamily,
+): void {
+  const { experts, tile, tiles } = groups;
+  const rows = tile * tiles;
+  const m = layout === "TN" ? a.width : rows;
+  const [n, k] = [out.width, a.width];
+  const fits = a.rows === rows && out.width === n &&
+    (layout === "TN"
+      ? b.rows === rows && b.width === n && out.rows === experts * m
+      : out.rows === rows && b.size === experts * n * k && b.width === (layout === "NT" ? k : n));
+  if (!fits) {
+    throw new ShapeError(
+      `A grouped product ${layout} of ${rows} rows and ${experts} experts cannot be ` +
+        `[${a.shape}] · [${b.shape}] = [${out.shape}].`,
+    );
+  }
+  const product = { layout, a, b, out, m, n, k, groups, accumulate };
+  switch (family ?? choose(product)) {
+    case "small":
+      return smallGroupedProduct(product);
+    case "gemv":
+      return groupedGemv(product);
+  }
+}
+
+function choose({ layout, groups }: GroupedProduct): GroupedFamily {
+  if (groups.tile === 1 && layout === "NT") return "gemv";
+  return "small";
+}
