@@ -20,6 +20,33 @@ die() {
 }
 has() { command -v "$1" >/dev/null 2>&1; }
 
+# ------------------------------------------------------------------------------------ Packages
+
+as_root() {
+  if [ "$(id -u)" = 0 ]; then "$@"
+  elif has sudo && sudo -n true 2>/dev/null; then sudo -n "$@"
+  else
+    say "This needs root: $*"
+    return 1
+  fi
+}
+
+# Installs packages of the system; options of its package manager may stand among them.
+install_packages() {
+  say "Installing: $*"
+  if has apt-get; then
+    as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$@"
+  elif has dnf; then as_root dnf install -y -q "$@"
+  elif has pacman; then as_root pacman -S --noconfirm --needed "$@"
+  elif has zypper; then as_root zypper -n install "$@"
+  else return 1
+  fi >/dev/null
+}
+
+update_package_lists() {
+  if has apt-get; then as_root apt-get update -qq >&2; fi
+}
+
 # ---------------------------------------------------------------------------------------- Deno
 
 is_pinned() { [ "$("$1" --version 2>/dev/null | sed -n '1s/^deno \([^ ]*\).*/\1/p')" = "$DENO_VERSION" ]; }
@@ -54,6 +81,9 @@ download() { # ADDRESS FILE
 install_release() { # FOLDER
   local name
   name=$(release_name) || return 1
+  if ! { has curl || has wget; } || ! { has unzip || has bsdtar || has python3 || has busybox; }; then
+    { update_package_lists && install_packages curl ca-certificates unzip; } || return 1
+  fi
   download "https://github.com/denoland/deno/releases/download/v$DENO_VERSION/deno-$name.zip" \
     "$1/deno.zip" || return 1
   unpack "$1/deno.zip" "$1/bin" || return 1
@@ -98,45 +128,33 @@ has_adapter() {
   "$deno" eval 'Deno.exit(await navigator.gpu?.requestAdapter() ? 0 : 1)' >/dev/null 2>&1
 }
 
-as_root() {
-  if [ "$(id -u)" = 0 ]; then "$@"
-  elif has sudo && sudo -n true 2>/dev/null; then sudo -n "$@"
-  else
-    say "This needs root: $*"
-    return 1
-  fi
+# Debian 12 has a newer driver in its backports: the one beside it is three years older.
+use_backports() {
+  grep -qs '^VERSION_CODENAME=bookworm' /etc/os-release || return 1
+  local list=/etc/apt/sources.list.d/glimpse-backports.list mirror
+  if package_sources | grep -q '^bookworm-backports '; then return; fi
+  mirror=$(package_sources | sed -n 's/^\(bookworm\|stable\) //p' | head -n 1)
+  say "Adding bookworm-backports to the package sources, as $list."
+  echo "deb $mirror bookworm-backports main" | as_root tee "$list" >/dev/null || return 1
+  update_package_lists || { as_root rm "$list" && return 1; }
 }
 
-# On Debian 12 the driver of its backports: the stable one is three years older.
-install_with_apt() {
-  local mirror from=()
-  as_root apt-get update -qq || return 1
-  if grep -qs '^VERSION_CODENAME=bookworm' /etc/os-release; then
-    if ! apt-get indextargets --format '$(RELEASE)' 'Created-By: Packages' | grep -q bookworm-backports; then
-      mirror=$(apt-get indextargets --format '$(RELEASE) $(REPO_URI)' 'Created-By: Packages' |
-        sed -n 's/^\(bookworm\|stable\) //p' | head -n 1)
-      say "Adding bookworm-backports to the package sources."
-      echo "deb $mirror bookworm-backports main" |
-        as_root tee /etc/apt/sources.list.d/glimpse-backports.list >/dev/null
-      as_root apt-get update -qq || as_root rm /etc/apt/sources.list.d/glimpse-backports.list
-    fi
-    from=(--target-release bookworm-backports)
-  fi
-  apt_install "${from[@]}" || apt_install
-}
-
-apt_install() {
-  as_root env DEBIAN_FRONTEND=noninteractive \
-    apt-get install -y -qq --no-install-recommends "$@" libvulkan1 mesa-vulkan-drivers >&2
+# Prints each suite of apt with its mirror.
+package_sources() {
+  # shellcheck disable=SC2016 # apt puts the values in
+  apt-get indextargets --format '$(RELEASE) $(REPO_URI)' 'Created-By: Packages'
 }
 
 install_driver() {
-  if has apt-get; then install_with_apt
-  elif has dnf; then as_root dnf install -y -q vulkan-loader mesa-vulkan-drivers >&2
-  elif has pacman; then as_root pacman -S --noconfirm --needed vulkan-icd-loader vulkan-swrast >&2
-  elif has zypper; then as_root zypper -n install libvulkan1 libvulkan_lvp >&2
-  else return 1
+  local packages=(mesa-vulkan-drivers libvulkan1)
+  if has dnf; then packages=(mesa-vulkan-drivers vulkan-loader); fi
+  if has pacman; then packages=(vulkan-swrast vulkan-icd-loader); fi
+  if has zypper; then packages=(libvulkan_lvp libvulkan1); fi
+  update_package_lists || return 1
+  if use_backports; then
+    install_packages --target-release bookworm-backports "${packages[@]}" && return
   fi
+  install_packages "${packages[@]}"
 }
 
 find_driver() {
