@@ -1,0 +1,122 @@
+import { assert, assertEquals, assertRejects } from "@std/assert";
+import { join } from "@std/path";
+import { run as pretrain } from "../cli/pretrain.ts";
+import { run as sft } from "../cli/sft.ts";
+import { openWeights } from "../data/open_weights.ts";
+import { GlimpseError } from "../kernels/runtime/errors.ts";
+import type { StepMetrics } from "../train/metrics.ts";
+import { languageModelShapes } from "./support/deterministic_weights.ts";
+import { makeOriginalFolder, originalExpected } from "./support/original_folder.ts";
+
+/** Runs a test in a folder laid out as the original's. */
+function folderTest(name: string, body: (dir: string) => Promise<void>): void {
+  const fn = async () => {
+    const dir = await Deno.makeTempDir();
+    try {
+      await makeOriginalFolder(dir);
+      await body(dir);
+    } finally {
+      await Deno.remove(dir, { recursive: true });
+    }
+  };
+  Deno.test({ name, fn, sanitizeResources: false, sanitizeOps: false });
+}
+
+async function metricsOf(dir: string, name: string): Promise<StepMetrics[]> {
+  const path = join(dir, "checkpoints", `${name}_64_metrics.jsonl`);
+  return (await Deno.readTextFile(path)).trim().split("\n").map((line) => JSON.parse(line));
+}
+
+function assertLosses(metrics: StepMetrics[], losses: number[], lrs: number[]): void {
+  assertEquals(metrics.length, losses.length);
+  metrics.forEach(({ loss, lr }, i) => {
+    assert(Math.abs(loss - losses[i]!) < 1e-3, `update ${i + 1}: loss ${loss}, not ${losses[i]}`);
+    assert(Math.abs(lr - lrs[i]!) < 1e-9, `update ${i + 1}: lr ${lr}, not ${lrs[i]}`);
+  });
+}
+
+const SIZE = ["--hidden_size", "64", "--max_seq_len", "380", "--num_workers", "0"];
+
+folderTest(
+  "pretrain and SFT have the original's losses, and leave weights it can load",
+  async (dir) => {
+    const { train } = await originalExpected();
+    const flags = [...SIZE, "--root", dir, "--epochs", "6", "--batch_size", "8"];
+    assertEquals(await pretrain(flags), 0);
+    assertLosses(await metricsOf(dir, "pretrain_vlm"), train.pretrain!.loss, train.pretrain!.lr);
+    {
+      await using saved = await openWeights(join(dir, "out", "pretrain_vlm_64.pth"));
+      const tensors = [...saved.tensors.values()];
+      assertEquals(Object.fromEntries(tensors.map(({ name, shape }) => [name, shape])), {
+        ...languageModelShapes(false),
+        "vision_proj.vision_proj.0.weight": [64, 768],
+        "vision_proj.vision_proj.0.bias": [64],
+      });
+      assert(tensors.every(({ dtype }) => dtype === "float16"));
+    }
+    assertEquals(await sft([...flags, "--learning_rate", "5e-4"]), 0);
+    assertLosses(await metricsOf(dir, "sft_vlm"), train.sft!.loss, train.sft!.lr);
+    const accumulate = [
+      "--accumulation_steps",
+      "2",
+      "--compat",
+      "--shuffle",
+      "0",
+      "--save_weight",
+      "acc",
+    ];
+    assertEquals(
+      await sft([...flags.slice(0, -1), "4", "--learning_rate", "5e-4", ...accumulate]),
+      0,
+    );
+    const { loss, lr } = train.sft_accumulate!;
+    const updates = [0, 2, 4, 6, 8, 10]; // the original updates after the first batch, then after every second
+    const means = updates.map((i) => i === 0 ? loss[0]! : (loss[i - 1]! + loss[i]!) / 2);
+    assertLosses(await metricsOf(dir, "acc"), means, updates.map((i) => lr[i]!));
+  },
+);
+
+folderTest("a run that stops in the middle of an epoch goes on to the last bit", async (dir) => {
+  const flags = [
+    ...SIZE,
+    "--root",
+    dir,
+    "--epochs",
+    "3",
+    "--batch_size",
+    "3",
+    "--from_weight",
+    "llm",
+  ];
+  const name = (
+    n: string,
+  ) => ["--save_weight", n, "--accumulation_steps", "2", "--learning_rate", "1e-3"];
+  assertEquals(await sft([...flags, ...name("whole")]), 0);
+  assertEquals(await sft([...flags, ...name("parts"), "--max_steps", "1"]), 0);
+  assertEquals(
+    await sft([...flags, ...name("parts"), "--max_steps", "4", "--from_resume", "1"]),
+    0,
+  );
+  assertEquals(await sft([...flags, ...name("parts"), "--from_resume", "1"]), 0);
+  const whole = await metricsOf(dir, "whole"), parts = await metricsOf(dir, "parts");
+  assertEquals(
+    parts.map(({ seconds: _, ...rest }) => rest),
+    whole.map(({ seconds: _, ...rest }) => rest),
+  );
+  assertEquals(whole.map(({ step }) => step), [1, 2, 3, 4, 5, 6]);
+  const states = async (n: string) => {
+    await using file = await openWeights(join(dir, `out/${n}_64.pth`));
+    return await Promise.all([...file.tensors.values()].map((tensor) => tensor.read()));
+  };
+  assertEquals(await states("parts"), await states("whole"));
+
+  const resumed = [...flags, ...name("parts"), "--from_resume", "1"];
+  await assertRejects(
+    () => sft(resumed.map((arg) => arg === "380" ? "200" : arg)),
+    GlimpseError,
+    "max_seq_len was 380 and is 200",
+  );
+  const data = join(dir, "dataset", "sft_data.jsonl");
+  await Deno.writeTextFile(data, await Deno.readTextFile(data) + await Deno.readTextFile(data));
+  await assertRejects(() => sft(resumed), GlimpseError, "rows was 8 and is 16");
+});
