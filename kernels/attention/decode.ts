@@ -1,0 +1,253 @@
+import type { CacheLayer, CacheRows } from "../kv_cache.ts";
+import type { Gpu } from "../runtime/gpu.ts";
+import { f32, type Kernel } from "../runtime/kernel.ts";
+import type { Tensor } from "../runtime/tensor.ts";
+import { entry } from "../runtime/wgsl.ts";
+import { LANES } from "./lanes.ts";
+import { type AttentionOptions, lines } from "./shape.ts";
+
+/** An attention against a cache; what it sees is causal. */
+export interface DecodeOptions extends Omit<AttentionOptions, "causal"> {
+  /** The longest that any slot is known to be; the cache's capacity unless given. */
+  readonly longest?: number;
+}
+
+const SIZE = 64;
+/** Workgroups that keep a GPU busy. */
+const ENOUGH = 256;
+
+const PARAMS =
+  `struct Params { heads: u32, kv_heads: u32, scale: f32, slots: u32, capacity: u32, splits: u32 }
+@group(0) @binding(0) var<storage, read> qkv: array<vec4f>;
+@group(0) @binding(1) var<storage, read> slots: array<u32>;
+@group(0) @binding(2) var<storage, read> positions: array<u32>;
+@group(0) @binding(3) var<storage, read> keys: array<vec4f>;
+@group(0) @binding(4) var<storage, read> values: array<vec4f>;
+@group(0) @binding(5) var<storage, read_write> out: array<vec4f>;
+@group(0) @binding(6) var<storage, read_write> sums: array<vec2f>;
+@group(0) @binding(7) var<uniform> p: Params;`;
+
+/** A workgroup has `together` heads of a row and a share of its keys, from `begin` to `end`. */
+const share = (vecs: number, together: number, step: number): string =>
+  `let row = workgroup.x;
+  let head = workgroup.y * ${together}u;
+  let stride = (p.heads + 2u * p.kv_heads) * ${vecs}u;
+  let pitch = p.kv_heads * ${vecs}u;
+  let length = min(positions[row] + 1u, p.capacity);
+  let blocks = (length + ${step - 1}u) / ${step}u;
+  let each = (blocks + p.splits - 1u) / p.splits * ${step}u;
+  let begin = workgroup.z * each;
+  let end = min(begin + each, length);
+  let base = min(slots[row], p.slots - 1u) * p.capacity * pitch + head / (p.heads / p.kv_heads) * ${vecs}u;`;
+
+/** Each invocation scores a key, then each sums one vec4 of the values over some of the keys. */
+function tiledKernel(gpu: Gpu, headDim: number, together: number): Kernel {
+  const vecs = headDim / 4;
+  const parts = Math.floor(SIZE / vecs);
+  const heads = (f: (g: number) => string): string => lines(together, f);
+  const body = `${share(vecs, together, SIZE)}
+  let d = lane % ${vecs}u;
+  let part = lane / ${vecs}u;
+  for (var i = lane; i < ${together * vecs}u; i += ${SIZE}u) {
+    q[i] = qkv[row * stride + head * ${vecs}u + i] * p.scale;
+  }
+  ${heads((g) => `var m${g} = -1e30; var l${g} = 0.0; var o${g} = vec4f();`)}
+  for (var start = begin; start < end; start += ${SIZE}u) {
+    let key = base + min(start + lane, end - 1u) * pitch;
+    workgroupBarrier();
+    ${heads((g) => `var s${g} = 0.0;`)}
+    for (var i = 0u; i < ${vecs}u; i++) {
+      let x = keys[key + i];
+      ${heads((g) => `s${g} += dot(x, q[${g * vecs}u + i]);`)}
+    }
+    ${
+    heads((g) =>
+      `s${g} = select(-1e30, s${g}, start + lane < end); weights[${g * SIZE}u + lane] = s${g};`
+    )
+  }
+    workgroupBarrier();
+    if (lane < ${together * 8}u) {
+      var top = weights[lane * 8u];
+      for (var i = 1u; i < 8u; i++) { top = max(top, weights[lane * 8u + i]); }
+      tops[lane] = top;
+    }
+    workgroupBarrier();
+    ${
+    heads((g) =>
+      `{
+      var top = m${g};
+      for (var i = 0u; i < 8u; i++) { top = max(top, tops[${g * 8}u + i]); }
+      let shrink = exp(m${g} - top);
+      m${g} = top;
+      l${g} *= shrink;
+      o${g} *= shrink;
+      weights[${g * SIZE}u + lane] = exp(s${g} - top);
+    }`
+    )
+  }
+    workgroupBarrier();
+    if (part < ${parts}u) {
+      for (var i = part; i < min(${SIZE}u, end - start); i += ${parts}u) {
+        let x = values[base + (start + i) * pitch + d];
+        ${heads((g) => `{ let w = weights[${g * SIZE}u + i]; l${g} += w; o${g} += w * x; }`)}
+      }
+    }
+  }
+  ${
+    heads((g) =>
+      `workgroupBarrier();
+  pieces[lane] = o${g};
+  weights[lane] = l${g};
+  workgroupBarrier();
+  if (lane < ${vecs}u) {
+    let at = (row * p.heads + head + ${g}u) * p.splits + workgroup.z;
+    var sum = vec4f();
+    var l = 0.0;
+    for (var i = lane; i < ${parts * vecs}u; i += ${vecs}u) { sum += pieces[i]; l += weights[i]; }
+    out[at * ${vecs}u + lane] = sum / select(l, 1.0, p.splits > 1u);
+    if (lane == 0u) { sums[at] = vec2f(m${g}, l); }
+  }`
+    )
+  }`;
+  return gpu.kernel(`attention_decode/${headDim}/${together}`, () =>
+    `${PARAMS}
+var<workgroup> q: array<vec4f, ${together * vecs}>;
+var<workgroup> weights: array<f32, ${together * SIZE}>;
+var<workgroup> tops: array<f32, ${together * 8}>;
+var<workgroup> pieces: array<vec4f, ${SIZE}>;
+${entry(gpu, SIZE, body)}`);
+}
+
+/** Each lane has every eighth key with sums of its own; they are put together at the end. */
+function lanesKernel(gpu: Gpu, headDim: number, together: number): Kernel {
+  const vecs = headDim / 4;
+  const heads = (f: (g: number) => string): string => lines(together, f);
+  const vec = (f: (d: number) => string): string => lines(vecs, f);
+  const shown = (name: string, d: number): string =>
+    `vec4f(${
+      [..."xyzw"].map((c) => `subgroupBroadcast(${name}_${d >> 3}.${c}, ${d & 7}u)`).join()
+    })`;
+  const body = `${share(vecs, together, LANES)}
+  ${
+    heads((g) =>
+      lines(
+        Math.ceil(vecs / LANES),
+        (i) =>
+          `let q${g}_${i} = qkv[row * stride + (head + ${g}u) * ${vecs}u + min(lane + ${
+            i * LANES
+          }u, ${vecs - 1}u)] * p.scale;`,
+      ) +
+      vec((d) => `let q${g}at${d} = ${shown(`q${g}`, d)}; var o${g}_${d} = vec4f();`) +
+      `var m${g} = -1e30; var l${g} = 0.0;`
+    )
+  }
+  for (var start = begin; start < end; start += ${LANES}u) {
+    let key = base + min(start + lane, end - 1u) * pitch;
+    ${heads((g) => `var s${g} = 0.0;`)}
+    ${vec((d) => `{ let x = keys[key + ${d}u]; ${heads((g) => `s${g} += dot(x, q${g}at${d});`)} }`)}
+    ${
+    heads((g) =>
+      `s${g} = select(-1e30, s${g}, start + lane < end);
+    {
+      let top = max(m${g}, s${g});
+      let shrink = exp(m${g} - top);
+      m${g} = top;
+      s${g} = select(0.0, exp(s${g} - top), start + lane < end);
+      l${g} = l${g} * shrink + s${g};
+      ${vec((d) => `o${g}_${d} *= shrink;`)}
+    }`
+    )
+  }
+    ${vec((d) => `{ let x = values[key + ${d}u]; ${heads((g) => `o${g}_${d} += s${g} * x;`)} }`)}
+  }
+  ${
+    heads((g) =>
+      `{
+    let top = subgroupMax(m${g});
+    let factor = exp(m${g} - top);
+    let l = subgroupAdd(l${g} * factor);
+    let at = (row * p.heads + head + ${g}u) * p.splits + workgroup.z;
+    let r = select(1.0 / l, 1.0, p.splits > 1u) * factor;
+    ${vec((d) => `let x${d} = subgroupAdd(o${g}_${d} * r);`)}
+    for (var d = lane; d < ${vecs}u; d += ${LANES}u) {
+      var x = x0;
+      ${vec((d) => `x = select(x, x${d}, d == ${d}u);`)}
+      out[at * ${vecs}u + d] = x;
+    }
+    if (lane == 0u) { sums[at] = vec2f(top, l); }
+  }`
+    )
+  }`;
+  return gpu.kernel(
+    `attention_decode_lanes/${headDim}/${together}`,
+    () => `${PARAMS}${entry(gpu, LANES, body)}`,
+  );
+}
+
+/** Puts the shares of the keys together: Σ exp(mᵢ − m)·oᵢ / Σ exp(mᵢ − m)·lᵢ. */
+function combine(parts: Tensor, sums: Tensor, out: Tensor, vecs: number, splits: number): void {
+  const { gpu } = out;
+  const kernel = gpu.kernel("attention_combine", () => `
+struct Params { n: u32, vecs: u32, splits: u32 }
+@group(0) @binding(0) var<storage, read> parts: array<vec4f>;
+@group(0) @binding(1) var<storage, read> sums: array<vec2f>;
+@group(0) @binding(2) var<storage, read_write> out: array<vec4f>;
+@group(0) @binding(3) var<uniform> p: Params;
+${
+    entry(
+      gpu,
+      SIZE,
+      `let i = group * ${SIZE}u + lane;
+  if (i < p.n) {
+    let first = i / p.vecs * p.splits;
+    var m = -1e30;
+    for (var s = 0u; s < p.splits; s++) { m = max(m, sums[first + s].x); }
+    var l = 0.0;
+    var o = vec4f();
+    for (var s = 0u; s < p.splits; s++) {
+      let share = sums[first + s];
+      let factor = exp(share.x - m);
+      l += factor * share.y;
+      o += factor * parts[(first + s) * p.vecs + i % p.vecs];
+    }
+    out[i] = o / l;
+  }`,
+    )
+  }`);
+  const n = out.size / 4;
+  gpu.run(kernel, [parts, sums, out], [n, vecs, splits], Math.ceil(n / SIZE));
+}
+
+/** The launcher of `attentionDecode`, which checks shapes and says what it does. */
+export function decode(
+  qkv: Tensor,
+  cache: CacheLayer,
+  { slots, positions }: CacheRows,
+  { heads, kvHeads, headDim, scale, longest, family }: DecodeOptions,
+): Tensor {
+  const { gpu, rows } = qkv;
+  const { info } = gpu;
+  const lanes = (family ?? (info.software && info.subgroupSize === LANES ? "lanes" : "tiled")) ===
+    "lanes";
+  const group = heads / kvHeads;
+  const together = [4, 3, 2, 1].find((n) => group % n === 0)!;
+  const [slotCount, capacity] = cache.keys.shape as [number, number];
+  const most = Math.ceil(Math.min(longest ?? capacity, capacity) / SIZE);
+  const wanted = lanes ? 4 : ENOUGH;
+  const splits = Math.max(1, Math.min(most, Math.floor(wanted * together / (rows * heads))));
+  const out = gpu.empty([rows, heads * headDim]);
+  const sums = gpu.empty([rows, heads, splits, 2], "float32", "attention sums");
+  const parts = splits === 1
+    ? out
+    : gpu.empty([rows, heads, splits, headDim], "float32", "attention parts");
+  const kernel = (lanes ? lanesKernel : tiledKernel)(gpu, headDim, together);
+  gpu.run(
+    kernel,
+    [qkv, slots, positions, cache.keys, cache.values, parts, sums],
+    [heads, kvHeads, f32(scale ?? 1 / Math.sqrt(headDim)), slotCount, capacity, splits],
+    [rows, heads / together, splits],
+  );
+  if (splits > 1) combine(parts, sums, out, headDim / 4, splits);
+  for (const used of parts === out ? [sums] : [sums, parts]) used.dispose();
+  return out;
+}

@@ -1,0 +1,99 @@
+import { assert, assertThrows } from "@std/assert";
+import { ShapeError } from "../kernels/runtime/errors.ts";
+import {
+  advance,
+  appendToCache,
+  attentionDecode,
+  type CacheRows,
+  KvCache,
+} from "../kernels/kv_cache.ts";
+import type { HeadLayout } from "../kernels/rope.ts";
+import type { Gpu } from "../kernels/runtime/gpu.ts";
+import { attentionReference } from "./support/attention_reference.ts";
+import { assertClose } from "./support/gradient_check.ts";
+import { gpuTest } from "./support/gpu.ts";
+import { seeded } from "./support/seeded.ts";
+
+function rowsOf(gpu: Gpu, slots: number[], positions: number[]): CacheRows {
+  const n = slots.length;
+  return {
+    slots: gpu.tensor(Uint32Array.from(slots), [n]),
+    positions: gpu.tensor(Uint32Array.from(positions), [n]),
+  };
+}
+
+/** Three turns into three slots: a prompt each, a second chunk of uneven lengths, then tokens one by one. */
+async function checkTurns(
+  gpu: Gpu,
+  layout: HeadLayout,
+  family: "lanes" | "tiled",
+  prompts: readonly number[],
+): Promise<void> {
+  const { heads, kvHeads, headDim } = layout;
+  const random = seeded(JSON.stringify(layout));
+  const before = gpu.memory.live;
+  const width = (heads + 2 * kvHeads) * headDim, wide = heads * headDim;
+  const chunks = prompts.map((_, slot) => 5 + slot * 9), tokens = 3;
+  const lengths = prompts.map((n, slot) => n + chunks[slot]! + tokens);
+  const whole = lengths.map((n) => Float32Array.from({ length: n * width }, () => random.normal()));
+  const expected = whole.map((rows, slot) =>
+    attentionReference(rows, [lengths[slot]!], { ...layout, causal: true }).y
+  );
+  {
+    using _scope = gpu.scope();
+    using cache = new KvCache(gpu, 1, prompts.length, Math.max(...lengths) + 2, layout);
+    const layer = cache.layers[0]!;
+    const step = async (from: number[], to: number[], rows?: CacheRows): Promise<void> => {
+      const at = from.flatMap((start, slot) =>
+        Array.from({ length: to[slot]! - start }, (_, i) => [slot, start + i] as const)
+      );
+      const host = new Float32Array(at.length * width), want = new Float64Array(at.length * wide);
+      at.forEach(([slot, i], n) => {
+        host.set(whole[slot]!.subarray(i * width, (i + 1) * width), n * width);
+        want.set(expected[slot]!.subarray(i * wide, (i + 1) * wide), n * wide);
+      });
+      rows ??= rowsOf(gpu, at.map(([slot]) => slot), at.map(([, i]) => i));
+      const qkv = gpu.tensor(host, [at.length, width]);
+      appendToCache(layer, qkv, rows, layout);
+      const y = attentionDecode(qkv, layer, rows, { ...layout, family });
+      assertClose(await gpu.read(y), want, 1e-5, `rows ${from} to ${to}`);
+    };
+    const second = prompts.map((n, slot) => n + chunks[slot]!);
+    await step(prompts.map(() => 0), [...prompts]);
+    await step([...prompts], second);
+    const rows = rowsOf(gpu, prompts.map((_, slot) => slot), second);
+    for (let token = 0; token < tokens; token++) {
+      await step(second.map((n) => n + token), second.map((n) => n + token + 1), rows);
+      advance(rows);
+    }
+  }
+  assert(gpu.memory.live === before, `${gpu.memory.live - before} bytes left in use`);
+}
+
+for (const family of ["lanes", "tiled"] as const) {
+  for (const [heads, kvHeads, headDim] of [[4, 2, 8], [8, 2, 64], [6, 2, 24], [1, 1, 96]]) {
+    const layout = { heads: heads!, kvHeads: kvHeads!, headDim: headDim! };
+    gpuTest(
+      `${family} decoding with ${heads}/${kvHeads} heads of width ${headDim} equals attention to the whole`,
+      (gpu) => checkTurns(gpu, layout, family, [1, 63, 130]),
+    );
+  }
+  gpuTest(
+    `${family} decoding divides a long context among workgroups`,
+    (gpu) => checkTurns(gpu, { heads: 2, kvHeads: 1, headDim: 8 }, family, [1500]),
+  );
+}
+
+gpuTest("a cache refuses rows that do not fit", async (gpu) => {
+  using _scope = gpu.scope();
+  const layout = { heads: 4, kvHeads: 2, headDim: 8 };
+  using cache = new KvCache(gpu, 1, 1, 10, layout);
+  const layer = cache.layers[0]!;
+  const rows = rowsOf(gpu, [0], [0]);
+  assertThrows(() => appendToCache(layer, gpu.zeros([2, 64]), rows, layout), ShapeError);
+  assertThrows(
+    () => attentionDecode(gpu.zeros([1, 48]), layer, rows, { ...layout, kvHeads: 1 }),
+    ShapeError,
+  );
+  await gpu.wait();
+});
