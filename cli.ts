@@ -9,9 +9,10 @@ import { type Program, runProgram } from "./cli/program.ts";
 import config from "./deno.json" with { type: "json" };
 
 const GLIMPSE: Program = {
-  summary: "trains, evaluates and serves a small vision-language model on any GPU.",
+  summary: "trains and evaluates a small vision-language model on any GPU.",
   version: config.version,
   prefix: "deno task",
+  help: "deno run cli.ts --help",
   commands: {
     pretrain: {
       summary: "Trains the projection from the picture encoder to the language model.",

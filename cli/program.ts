@@ -29,6 +29,8 @@ export interface Program {
   readonly version: string;
   /** What is typed before a command's name (`deno task`). */
   readonly prefix: string;
+  /** What is typed to see the help of the program itself. */
+  readonly help: string;
   /** Its commands by name. */
   readonly commands: Readonly<Record<string, CommandEntry>>;
 }
@@ -51,7 +53,7 @@ export async function runProgram(program: Program, args: readonly string[]): Pro
   const command = Object.hasOwn(commands, name) ? commands[name] : undefined;
   if (command !== undefined) return await runCommand(`${prefix} ${name}`, command, rest);
   const hint = suggestion(name, Object.keys(commands));
-  return report(new UsageError(`There is no command ${name}.${hint}`), `${prefix} --help`);
+  return report(new UsageError(`There is no command ${name}.${hint}`), program.help);
 }
 
 /**

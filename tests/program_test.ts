@@ -10,6 +10,7 @@ const PROGRAM: Program = {
   summary: "is a test.",
   version: "1.2.3",
   prefix: "try",
+  help: "try it --help",
   commands: {
     end: {
       summary: "Ends.",
@@ -70,7 +71,7 @@ Deno.test("mistakes in the arguments end with 2 and point to the help", async ()
   assertEquals(await run("edn"), {
     status: 2,
     out: "",
-    err: "error: There is no command edn. Did you mean end?\nSee try --help",
+    err: "error: There is no command edn. Did you mean end?\nSee try it --help",
   });
   assertEquals((await run("constructor")).status, 2);
   assertEquals(await run("end", "--state", "1"), {
