@@ -11,9 +11,10 @@ const SIZE = 64;
 const SEGMENT = 64;
 
 /** Sums of rows of one matrix into rows of another. */
-interface Sums {
+export interface RowSums {
   /** For each sum its row of the result; where its terms begin, and where the last one's end; the terms' rows. */
   readonly index: Tensor;
+  /** Number of sums. */
   readonly count: number;
 }
 
@@ -24,7 +25,7 @@ export interface EmbeddingPlan {
   /** Rows of the table. */
   readonly vocabulary: number;
   /** What backward sums, one after the other; empty when the table is frozen. */
-  readonly sums: readonly Sums[];
+  readonly sums: readonly RowSums[];
 }
 
 /**
@@ -85,7 +86,7 @@ function plan(ids: Uint32Array, vocabulary: number): HostSums[] {
   return [parts, { targets: whole.targets, starts, terms: partial }];
 }
 
-function upload(gpu: Gpu, { targets, starts, terms }: HostSums): Sums {
+function upload(gpu: Gpu, { targets, starts, terms }: HostSums): RowSums {
   const index = Uint32Array.from([...targets, ...starts, terms.length, ...terms]);
   return { index: gpu.tensor(index, [index.length], "token order"), count: targets.length };
 }
@@ -117,7 +118,7 @@ ${
     }`);
 }
 
-function addRows(x: Tensor, { index, count }: Sums, y: Tensor, accumulate: boolean): void {
+function addRows(x: Tensor, { index, count }: RowSums, y: Tensor, accumulate: boolean): void {
   const { gpu, width } = x;
   const v = vectors(width);
   const params = [count, width / v.size, Number(accumulate)];
