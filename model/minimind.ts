@@ -1,4 +1,10 @@
 import { attention } from "../kernels/attention.ts";
+import {
+  appendToCache,
+  attentionDecode,
+  type CacheRows,
+  type KvCache,
+} from "../kernels/kv_cache.ts";
 import { linear } from "../kernels/matmul.ts";
 import { rmsNorm } from "../kernels/rms_norm.ts";
 import { rope, ropeTable } from "../kernels/rope.ts";
@@ -6,14 +12,15 @@ import { gatherRows } from "../kernels/rows.ts";
 import type { Gpu } from "../kernels/runtime/gpu.ts";
 import type { Tensor } from "../kernels/runtime/tensor.ts";
 import type { Sequences } from "../kernels/sequences.ts";
-import { swiglu } from "../kernels/swiglu.ts";
 import type { MiniMindConfig } from "./config.ts";
+import { type Balance, feedForward, feedForwardSpecs } from "./feed_forward.ts";
 import {
   type Initial,
   linearInitial,
   parameter,
   type Parameters,
   type ParameterSpec,
+  stacked,
 } from "./parameters.ts";
 
 /** YaRN's settings when `inference_rope_scaling` is on, as the original fixes them. */
@@ -21,20 +28,17 @@ const YARN = { factor: 4, betaFast: 4, betaSlow: 1, originalMaxPositions: 2048 }
 
 const ONE: Initial = { constant: 1 };
 
-/** Several linear layers of one input as one parameter, their weights below each other. */
-function stacked(name: string, inputs: number, parts: readonly [string, number][]): ParameterSpec {
-  const initial = linearInitial(inputs);
-  const rows = parts.reduce((sum, [, n]) => sum + n, 0);
-  return {
-    name,
-    shape: [rows, inputs],
-    parts: parts.map(([part, n]) => ({ name: part, shape: [n, inputs], initial })),
-  };
+/** Rows that continue sequences whose keys and values are kept. */
+export interface CachedRows {
+  /** What the sequences have seen; the rows' own keys and values are added. */
+  readonly cache: KvCache;
+  /** Where the rows stand in it. */
+  readonly rows: CacheRows;
 }
 
 /** The parameters of a MiniMind language model. The head is the embedding. */
 export function miniMindSpecs(config: MiniMindConfig): ParameterSpec[] {
-  const { hidden_size: width, intermediate_size: inner, num_key_value_heads: kvHeads } = config;
+  const { hidden_size: width, num_key_value_heads: kvHeads } = config;
   const headDim = width / config.num_attention_heads;
   const specs = [
     parameter("model.embed_tokens.weight", [config.vocab_size, width], linearInitial(width)),
@@ -50,11 +54,7 @@ export function miniMindSpecs(config: MiniMindConfig): ParameterSpec[] {
       ]),
       parameter(`${at}.self_attn.o_proj.weight`, [width, width], linearInitial(width)),
       parameter(`${at}.post_attention_layernorm.weight`, [width], ONE),
-      stacked(`${at}.mlp.gate_up_proj.weight`, width, [
-        [`${at}.mlp.gate_proj.weight`, inner],
-        [`${at}.mlp.up_proj.weight`, inner],
-      ]),
-      parameter(`${at}.mlp.down_proj.weight`, [width, inner], linearInitial(inner)),
+      ...feedForwardSpecs(`${at}.mlp`, config),
     );
   }
   specs.push(parameter("model.norm.weight", [width], ONE));
@@ -62,8 +62,8 @@ export function miniMindSpecs(config: MiniMindConfig): ParameterSpec[] {
 }
 
 /**
- * The MiniMind language model: blocks of grouped-query attention with rotary positions and a SwiGLU network, each
- * behind an RMSNorm and around a residual.
+ * The MiniMind language model: blocks of grouped-query attention with rotary positions and a SwiGLU network, or a
+ * mixture of them, each behind an RMSNorm and around a residual.
  */
 export class MiniMind implements Disposable {
   /** Shape and constants. */
@@ -97,16 +97,18 @@ export class MiniMind implements Disposable {
    * Runs the blocks and the final norm.
    *
    * @param x Embedded rows [T, width].
-   * @param sequences Which rows form which sequence.
+   * @param context Which rows form which sequence, or which sequences they continue.
    * @param rows The rows whose output is wanted, uint32 [R]; all unless given. What only the others need is not computed.
+   * @param balance Asks for the losses that keep experts evenly used, one a layer.
    * @returns Rows [R, width], ready for the head.
    */
-  forward(x: Tensor, sequences: Sequences, rows?: Tensor): Tensor {
+  forward(x: Tensor, sequences: Sequences, rows?: Tensor, balance?: Balance): Tensor {
     const { num_hidden_layers, rms_norm_eps } = this.config;
     using scope = x.gpu.scope();
     let h = x;
     for (let layer = 0; layer < num_hidden_layers; layer++) {
-      h = this.#block(h, layer, sequences, layer === num_hidden_layers - 1 ? rows : undefined);
+      const last = layer === num_hidden_layers - 1;
+      h = this.#block(h, layer, sequences, last ? rows : undefined, balance);
     }
     return scope.keep(rmsNorm(h, this.#parameters.get("model.norm.weight"), rms_norm_eps));
   }
@@ -116,7 +118,13 @@ export class MiniMind implements Disposable {
     this.#positions.dispose();
   }
 
-  #block(x: Tensor, layer: number, sequences: Sequences, rows?: Tensor): Tensor {
+  #block(
+    x: Tensor,
+    layer: number,
+    sequences: Sequences,
+    rows?: Tensor,
+    balance?: Balance,
+  ): Tensor {
     const { config } = this;
     const weight = (name: string) => this.#parameters.get(`model.layers.${layer}.${name}.weight`);
     const heads = {
@@ -126,21 +134,30 @@ export class MiniMind implements Disposable {
     };
     using scope = x.gpu.scope();
     const normed = rmsNorm(x, weight("input_layernorm"), config.rms_norm_eps);
+    const { positions } = "cache" in context ? context.rows : context;
     const qkv = rope(
       linear(normed, weight("self_attn.qkv_proj")),
       this.#positions,
-      sequences.positions,
+      positions,
       heads,
     );
-    let attended = attention(qkv, sequences, { ...heads, causal: true });
-    if (rows) [attended, x] = [gatherRows(attended, rows), gatherRows(x, rows)];
+    let attended: Tensor;
+    if ("cache" in context) {
+      const cached = context.cache.layers[layer]!;
+      appendToCache(cached, qkv, context.rows, heads);
+      attended = attentionDecode(qkv, cached, context.rows, heads);
+    } else attended = attention(qkv, context, { ...heads, causal: true });
+    // the balance of experts is that of all rows
+    if (rows && !balance) [attended, x] = [gatherRows(attended, rows), gatherRows(x, rows)];
     const h = linear(attended, weight("self_attn.o_proj"), { residual: x });
-    const gated = swiglu(
-      linear(
-        rmsNorm(h, weight("post_attention_layernorm"), config.rms_norm_eps),
-        weight("mlp.gate_up_proj"),
-      ),
+    const y = feedForward(
+      rmsNorm(h, weight("post_attention_layernorm"), config.rms_norm_eps),
+      (name) => this.#parameters.get(`model.layers.${layer}.mlp.${name}`),
+      config,
+      h,
+      sequences,
+      balance,
     );
-    return scope.keep(linear(gated, weight("mlp.down_proj"), { residual: h }));
+    return scope.keep(rows && balance ? gatherRows(y, rows) : y);
   }
 }

@@ -43,6 +43,21 @@ export function parameter(name: string, shape: readonly number[], initial: Initi
   return { name, shape, parts: [{ name, shape, initial }] };
 }
 
+/** Several linear layers of one input as one parameter, their weights below each other, each with its rows. */
+export function stacked(
+  name: string,
+  inputs: number,
+  parts: readonly [name: string, rows: number][],
+): ParameterSpec {
+  const initial = linearInitial(inputs);
+  const rows = parts.reduce((sum, [, n]) => sum + n, 0);
+  return {
+    name,
+    shape: [rows, inputs],
+    parts: parts.map(([part, n]) => ({ name: part, shape: [n, inputs], initial })),
+  };
+}
+
 /** The initial scale of a linear layer's weight and bias, as PyTorch draws them: ±1/√inputs. */
 export function linearInitial(inputs: number): Initial {
   return { uniform: 1 / Math.sqrt(inputs) };

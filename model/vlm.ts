@@ -1,4 +1,5 @@
 import { crossEntropy } from "../kernels/cross_entropy.ts";
+import { add } from "../kernels/elementwise.ts";
 import { embedding, embeddingPlan } from "../kernels/embedding.ts";
 import { linear } from "../kernels/matmul.ts";
 import { normalizePixels } from "../kernels/patches.ts";
@@ -10,6 +11,7 @@ import { packSequences } from "../kernels/sequences.ts";
 import type { Batch } from "./batch.ts";
 import { ClipVision, clipVisionSpecs } from "./clip_vision.ts";
 import { type ClipVisionConfig, type MiniMindConfig, patchCount } from "./config.ts";
+import type { Balance } from "./feed_forward.ts";
 import { MiniMind, miniMindSpecs } from "./minimind.ts";
 import { linearInitial, parameter, Parameters, type ParameterSpec } from "./parameters.ts";
 
@@ -139,9 +141,10 @@ export class Vlm implements Disposable {
    * @param batch What to learn.
    * @param weight Factor on each token's loss; 1 / (number of labels) gives the mean.
    * @param features Features of the batch's pictures; encoded here unless given.
+   * @param balance Asks for the losses that keep experts evenly used as well; they are the caller's.
    * @returns The loss [1].
    */
-  loss(batch: Batch, weight: number, features?: Tensor): Tensor {
+  loss(batch: Batch, weight: number, features?: Tensor, balance?: Balance): Tensor {
     const { gpu } = this;
     using scope = gpu.scope();
     const pictures = batch.pictureCount > 0
@@ -149,8 +152,26 @@ export class Vlm implements Disposable {
       : undefined;
     const x = this.embed(batch.ids, batch.imageRows, pictures);
     const rows = gpu.tensor(batch.labelRows, [batch.labelRows.length]);
-    const hidden = this.language.forward(x, packSequences(gpu, batch.lengths), rows);
+    const sequences = packSequences(gpu, batch.lengths);
+    const hidden = this.language.forward(x, sequences, rows, balance);
     return scope.keep(crossEntropy(hidden, this.language.embedding, batch.targets, { weight }));
+  }
+
+  /**
+   * The parts of a batch's loss while training.
+   *
+   * @param share What a batch's mean loss is multiplied by, 1 / (batches of an update).
+   * @returns The mean cross-entropy [1], and with experts their balance losses added up [1], both times `share`.
+   */
+  losses(batch: Batch, share: number, features?: Tensor): { loss: Tensor; auxLoss?: Tensor } {
+    const { use_moe, aux_loss_alpha } = this.config.language;
+    const balanced = use_moe && aux_loss_alpha > 0;
+    const balance = balanced ? { weight: share, losses: [] as Tensor[] } : undefined;
+    using scope = this.gpu.scope();
+    const loss = scope.keep(this.loss(batch, share / batch.labelRows.length, features, balance));
+    if (!balance) return { loss };
+    const auxLosses = balance.losses.map((loss) => this.gpu.adopt(loss));
+    return { loss, auxLoss: scope.keep(auxLosses.reduce(add)) };
   }
 
   /** Frees the weights. */

@@ -18,7 +18,7 @@ import {
 import { assertClose } from "./support/gradient_check.ts";
 import { gpuTest } from "./support/gpu.ts";
 
-const NAMES: GoldenName[] = ["dense", "yarn"];
+const NAMES: GoldenName[] = ["dense", "yarn", "moe"];
 
 type Values = Map<string, Float32Array<ArrayBuffer>>;
 
@@ -81,9 +81,11 @@ for (const name of NAMES) {
       const batch = goldenBatch(expected);
       const features = goldenFeatures(vlm, expected);
       using tape = startTape(gpu);
-      const loss = vlm.loss(batch, 1 / batch.labelRows.length, features);
+      const { loss, auxLoss } = vlm.losses(batch, 1, features);
       assertClose(await gpu.read(loss), expected.get("loss")!, 1e-4, `${name} loss`);
-      backward(tape, loss);
+      const aux = auxLoss ? await gpu.read(auxLoss) : [0];
+      assertClose(aux, expected.get("aux_loss")!, 1e-4, `${name} aux_loss`);
+      backward(tape, loss, ...auxLoss ? [auxLoss] : []);
       for (const [key, gradient] of await gradients(gpu, vlm.parameters)) {
         assertClose(gradient, expected.get(`grad.${key}`)!, 1e-3, `${name} grad.${key}`);
       }
@@ -116,12 +118,14 @@ for (const name of NAMES) {
       }
       metrics.push(...await trainer.flush());
       assertEquals(metrics.length, updates.length);
-      metrics.forEach(({ metrics: { loss, grad_norm, lr } }, i) => {
+      metrics.forEach(({ metrics: { loss, aux_loss, grad_norm, lr } }, i) => {
         const want = updates[i]!;
         const from = Math.max(0, want.step - accumulation_steps);
         const group = log.slice(from, want.step);
         const mean = group.reduce((sum, { loss }) => sum + loss, 0) / group.length;
+        const aux = group.reduce((sum, { aux_loss }) => sum + aux_loss, 0) / group.length;
         assert(Math.abs(loss - mean) < 1e-3, `${run} step ${want.step}: loss ${loss}, not ${mean}`);
+        assert(Math.abs(aux_loss - aux) < 1e-4, `${run} step ${want.step}: aux_loss ${aux_loss}`);
         assertClose([lr], [want.lr], 1e-9, `${run} step ${want.step}: lr`);
         assertClose([grad_norm], [want.grad_norm!], 2e-3, `${run} step ${want.step}: norm`);
       });

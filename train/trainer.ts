@@ -46,6 +46,7 @@ export interface Update {
 /** An update whose numbers are still on the device. */
 interface PendingUpdate extends Update {
   losses: Tensor[];
+  auxLosses: Tensor[];
   outcome: Tensor;
   /** The number by which each loss has been divided. */
   microBatches: number;
@@ -61,6 +62,7 @@ export class Trainer implements Disposable {
   readonly #optimizer: AdamW;
   readonly #options: TrainerOptions;
   #losses: Tensor[] = [];
+  #auxLosses: Tensor[] = [];
   #tokens = 0;
   #samples = 0;
   #pending: PendingUpdate[] = [];
@@ -91,10 +93,10 @@ export class Trainer implements Disposable {
     if (batch.labelRows.length > 0) {
       using scope = this.#gpu.scope();
       using tape = startTape(this.#gpu);
-      const weight = 1 / (batch.labelRows.length * this.#microBatches(step));
-      const loss = this.#vlm.loss(batch, weight, features);
+      const { loss, auxLoss } = this.#vlm.losses(batch, 1 / this.#microBatches(step), features);
       this.#losses.push(scope.release(loss));
-      backward(tape, loss);
+      if (auxLoss) this.#auxLosses.push(scope.release(auxLoss));
+      backward(tape, loss, ...auxLoss ? [auxLoss] : []);
       this.#tokens += batch.ids.length;
       this.#samples += batch.samples;
     }
@@ -106,28 +108,35 @@ export class Trainer implements Disposable {
   /** Reads the numbers of all updates so far. */
   async flush(): Promise<Update[]> {
     const pending = this.#pending.splice(0);
-    const tensors = pending.flatMap(({ losses, outcome }) => [...losses, outcome]);
+    const tensors = pending.flatMap(({ losses, auxLosses, outcome }) => [
+      ...losses,
+      ...auxLosses,
+      outcome,
+    ]);
     const values = (await this.#gpu.readAll(tensors)).map((bytes) => new Float32Array(bytes));
     for (const tensor of tensors) tensor.dispose();
     const now = performance.now();
     const perUpdate = (now - this.#readTime) / 1000 / Math.max(1, pending.length);
     this.#readTime = now;
     this.#readEvery = Math.min(64, Math.max(1, Math.floor(READ_INTERVAL / perUpdate)));
-    return pending.map(({ metrics, batch, losses, microBatches }) => {
-      const read = values.splice(0, losses.length + 1);
-      metrics.grad_norm = AdamW.outcome(read.pop()!).norm;
-      const sum = read.reduce((sum, [loss]) => sum + loss!, 0);
-      metrics.loss = sum * microBatches / losses.length;
+    return pending.map(({ metrics, batch, losses, auxLosses, microBatches }) => {
+      const mean = (parts: readonly Tensor[]): number => {
+        const read = values.splice(0, parts.length);
+        return read.reduce((sum, [part]) => sum + part!, 0) * microBatches / losses.length;
+      };
+      metrics.loss = mean(losses);
+      metrics.aux_loss = mean(auxLosses);
+      metrics.grad_norm = AdamW.outcome(values.shift()!).norm;
       return { metrics, batch };
     });
   }
 
   /** Frees what it holds. */
   [Symbol.dispose](): void {
-    for (const { losses, outcome } of this.#pending) {
-      [...losses, outcome].forEach((t) => t.dispose());
+    for (const { losses, auxLosses, outcome } of this.#pending) {
+      [...losses, ...auxLosses, outcome].forEach((t) => t.dispose());
     }
-    for (const loss of this.#losses) loss.dispose();
+    for (const loss of [...this.#losses, ...this.#auxLosses]) loss.dispose();
   }
 
   /** Whether the parameters are updated after a batch, counted from 0. */
@@ -169,9 +178,10 @@ export class Trainer implements Disposable {
       seconds: (now - this.#updateTime) / 1000,
     };
     const microBatches = this.#microBatches(step);
-    this.#pending.push({ metrics, batch: step + 1, losses: this.#losses, outcome, microBatches });
+    const [losses, auxLosses] = [this.#losses, this.#auxLosses];
+    this.#pending.push({ metrics, batch: step + 1, losses, auxLosses, outcome, microBatches });
     this.#updateTime = now;
-    this.#losses = [];
+    [this.#losses, this.#auxLosses] = [[], []];
     this.#tokens = this.#samples = 0;
   }
 }

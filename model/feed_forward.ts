@@ -1,0 +1,104 @@
+import { balanceLoss, expertFeedForward, routeTokens } from "../kernels/experts.ts";
+import { linear } from "../kernels/matmul.ts";
+import type { Tensor } from "../kernels/runtime/tensor.ts";
+import type { Sequences } from "../kernels/sequences.ts";
+import { softmax } from "../kernels/softmax.ts";
+import { swiglu } from "../kernels/swiglu.ts";
+import type { MiniMindConfig } from "./config.ts";
+import { linearInitial, parameter, type ParameterSpec, stacked } from "./parameters.ts";
+
+/** A parameter of the network by the rest of its name. */
+export type Weights = (name: string) => Tensor;
+
+/** Asks for the losses that keep experts evenly used. */
+export interface Balance {
+  /** Factor on each loss beside the configuration's α. */
+  readonly weight: number;
+  /** Where the loss [1] of each mixture that is passed is put, to be disposed of by whoever asks. */
+  readonly losses: Tensor[];
+}
+
+/** The parameters of a block's feed-forward network, `at` being its name: a SwiGLU network, or a mixture of them. */
+export function feedForwardSpecs(at: string, config: MiniMindConfig): ParameterSpec[] {
+  const { hidden_size: width, intermediate_size: inner } = config;
+  if (!config.use_moe) return swigluSpecs(at, width, inner);
+  const experts = numbers(config.n_routed_experts).map((n) => `${at}.experts.${n}`);
+  return [
+    parameter(`${at}.gate.weight`, [config.n_routed_experts, width], linearInitial(width)),
+    stacked(
+      `${at}.experts.gate_up_proj.weight`,
+      width,
+      experts.flatMap((expert): [string, number][] => [
+        [`${expert}.gate_proj.weight`, inner],
+        [`${expert}.up_proj.weight`, inner],
+      ]),
+    ),
+    stacked(
+      `${at}.experts.down_proj.weight`,
+      inner,
+      experts.map((expert) => [`${expert}.down_proj.weight`, width]),
+    ),
+    ...numbers(config.n_shared_experts).flatMap((n) =>
+      swigluSpecs(`${at}.shared_experts.${n}`, width, inner)
+    ),
+  ];
+}
+
+/**
+ * A block's feed-forward network around its residual.
+ *
+ * @param x Normed rows [T, width].
+ * @param weights Its parameters by their names without `at`, for example `down_proj.weight`.
+ * @param residual Added to the output [T, width].
+ * @param sequences Which rows form which sequence.
+ * @param balance Asks for the balance losses, of experts alone; `x` must have all rows of the sequences then.
+ */
+export function feedForward(
+  x: Tensor,
+  weights: Weights,
+  config: MiniMindConfig,
+  residual: Tensor,
+  sequences: Sequences,
+  balance?: Balance,
+): Tensor {
+  if (!config.use_moe) return swigluNetwork(x, weights, "", residual);
+  const { num_experts_per_tok: choices, norm_topk_prob: normalize } = config;
+  using scope = x.gpu.scope();
+  const scores = softmax(linear(x, weights("gate.weight")));
+  const routing = routeTokens(scores, { choices, normalize });
+  if (balance) {
+    const alpha = config.aux_loss_alpha * balance.weight;
+    balance.losses.push(
+      x.gpu.detached(() => balanceLoss(scores, routing, sequences, alpha, config.seq_aux)),
+    );
+  }
+  let y = residual;
+  for (const n of numbers(config.n_shared_experts)) {
+    y = swigluNetwork(x, weights, `shared_experts.${n}.`, y);
+  }
+  const gateUp = weights("experts.gate_up_proj.weight");
+  return scope.keep(
+    expertFeedForward(x, routing, gateUp, weights("experts.down_proj.weight"), y),
+  );
+}
+
+function swigluSpecs(at: string, width: number, inner: number): ParameterSpec[] {
+  return [
+    stacked(`${at}.gate_up_proj.weight`, width, [
+      [`${at}.gate_proj.weight`, inner],
+      [`${at}.up_proj.weight`, inner],
+    ]),
+    parameter(`${at}.down_proj.weight`, [width, inner], linearInitial(inner)),
+  ];
+}
+
+/** residual + down(silu(gate(x)) · up(x)) */
+function swigluNetwork(x: Tensor, weights: Weights, at: string, residual: Tensor): Tensor {
+  using scope = x.gpu.scope();
+  const gated = swiglu(linear(x, weights(`${at}gate_up_proj.weight`)));
+  return scope.keep(linear(gated, weights(`${at}down_proj.weight`), { residual }));
+}
+
+function numbers(count: number): number[] {
+  return Array.from({ length: count }, (_, n) => n);
+}
