@@ -22,6 +22,10 @@ const GLIMPSE: Program = {
       summary: "Shows the GPU, its limits and features, and how fast it is.",
       load: () => import("./cli/doctor.ts"),
     },
+    fetch: {
+      summary: "Brings models and data sets from Hugging Face, a mirror of it, or ModelScope.",
+      load: () => import("./cli/fetch.ts"),
+    },
     sample: {
       summary: "Makes a small folder of random weights, pictures and captions to try things on.",
       load: () => import("./cli/sample.ts"),
