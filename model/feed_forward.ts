@@ -58,7 +58,7 @@ export function feedForward(
   weights: Weights,
   config: MiniMindConfig,
   residual: Tensor,
-  sequences: Sequences,
+  sequences?: Sequences,
   balance?: Balance,
 ): Tensor {
   if (!config.use_moe) return swigluNetwork(x, weights, "", residual);
@@ -66,7 +66,7 @@ export function feedForward(
   using scope = x.gpu.scope();
   const scores = softmax(linear(x, weights("gate.weight")));
   const routing = routeTokens(scores, { choices, normalize });
-  if (balance) {
+  if (balance && sequences) {
     const alpha = config.aux_loss_alpha * balance.weight;
     balance.losses.push(
       x.gpu.detached(() => balanceLoss(scores, routing, sequences, alpha, config.seq_aux)),

@@ -102,13 +102,18 @@ export class MiniMind implements Disposable {
    * @param balance Asks for the losses that keep experts evenly used, one a layer.
    * @returns Rows [R, width], ready for the head.
    */
-  forward(x: Tensor, sequences: Sequences, rows?: Tensor, balance?: Balance): Tensor {
+  forward(
+    x: Tensor,
+    context: Sequences | CachedRows,
+    rows?: Tensor,
+    balance?: Balance,
+  ): Tensor {
     const { num_hidden_layers, rms_norm_eps } = this.config;
     using scope = x.gpu.scope();
     let h = x;
     for (let layer = 0; layer < num_hidden_layers; layer++) {
       const last = layer === num_hidden_layers - 1;
-      h = this.#block(h, layer, sequences, last ? rows : undefined, balance);
+      h = this.#block(h, layer, context, last ? rows : undefined, balance);
     }
     return scope.keep(rmsNorm(h, this.#parameters.get("model.norm.weight"), rms_norm_eps));
   }
@@ -121,7 +126,7 @@ export class MiniMind implements Disposable {
   #block(
     x: Tensor,
     layer: number,
-    sequences: Sequences,
+    context: Sequences | CachedRows,
     rows?: Tensor,
     balance?: Balance,
   ): Tensor {
@@ -155,7 +160,7 @@ export class MiniMind implements Disposable {
       (name) => this.#parameters.get(`model.layers.${layer}.mlp.${name}`),
       config,
       h,
-      sequences,
+      "cache" in context ? undefined : context,
       balance,
     );
     return scope.keep(rows && balance ? gatherRows(y, rows) : y);
