@@ -300,7 +300,6 @@ export function trainSettings(
   command: readonly string[],
 ): RunSettings {
   const later: [boolean, string][] = [
-    [o.use_moe, "--use_moe 1: mixtures of experts"],
     [o.dtype !== "float32", `--dtype ${o.dtype}: half precision`],
     [o.use_wandb, "--use_wandb: trackers"],
   ];

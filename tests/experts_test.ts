@@ -158,7 +158,7 @@ async function checkGrouped(
   assertClose((await gpu.read(out)).subarray(0, compared), expected, 1e-6, name);
 }
 
-const FAMILIES: readonly GroupedFamily[] = ["small"];
+const FAMILIES: readonly GroupedFamily[] = ["small", "tiled"];
 
 for (const family of FAMILIES) {
   for (const layout of ["NT", "NN", "TN"] as const) {
@@ -186,7 +186,7 @@ for (const tokens of TOKENS) {
     everyPathTest(
       `${name}: the experts' outputs and gradients equal float64`,
       (gpu) => {
-        const [width, inner] = tokens === 65 ? [7, 5] : [8, 12];
+        const [width, inner] = tokens === 65 ? [7, 5] : tokens === 17 ? [16, 20] : [8, 12];
         const logit = spacedLogits(experts, favour);
         return checkOperation(gpu, {
           name,

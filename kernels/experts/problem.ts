@@ -34,8 +34,8 @@ export interface GroupedProduct {
 
 /**
  * WGSL that says which part of a grouped product a workgroup has, the same in all its invocations: `expert`, the steps
- * of k `start` … `end` that it sums (none for a tile that is not used), and the first elements `baseB` and `baseOut`
- * of the expert's matrices. Reads `table`, see `tableOf`, and the parameters `k`, `n`, `m`, `tile` and `experts`.
+ * of k `start` … `end` that it sums (none for a tile that is not used), and the first element of its right operand in
+ * `firstB`, which must be declared. Reads `table`, see `tableOf`, and the parameters `k`, `n`, `m`, `tile` and `experts`.
  *
  * @param tile WGSL for the number of the tile, for `NT` and `NN`.
  */
@@ -44,13 +44,11 @@ export function partOf(layout: Layout, tile: string): string {
     ? `let expert = workgroup.z;
   let start = table[expert] * p.tile;
   let end = table[expert + 1u] * p.tile;
-  let baseB = 0u;
-  let baseOut = expert * p.m * p.n;`
+  firstB = 0u;`
     : `let expert = table[${tile}];
   let start = 0u;
   let end = select(0u, p.k, expert < p.experts);
-  let baseB = min(expert, p.experts - 1u) * p.k * p.n;
-  let baseOut = 0u;`;
+  firstB = min(expert, p.experts - 1u) * p.k * p.n;`;
 }
 
 /** What kernels bind as `table`. */

@@ -5,9 +5,10 @@ import { groupedGemv } from "./gemv.ts";
 import type { GroupedProduct } from "./problem.ts";
 import type { ExpertGroups } from "./routing.ts";
 import { smallGroupedProduct } from "./small.ts";
+import { tiledGroupedProduct } from "./tiled.ts";
 
 /** A kernel for grouped products. */
-export type GroupedFamily = "small" | "gemv";
+export type GroupedFamily = "small" | "gemv" | "tiled";
 
 /**
  * Computes a product for every expert into a tensor, outside of the tape. `GroupedProduct` says how the operands lie.
@@ -43,10 +44,13 @@ export function groupedProduct(
       return smallGroupedProduct(product);
     case "gemv":
       return groupedGemv(product);
+    case "tiled":
+      return tiledGroupedProduct(product);
   }
 }
 
-function choose({ layout, groups }: GroupedProduct): GroupedFamily {
+function choose({ layout, out, n, k, groups }: GroupedProduct): GroupedFamily {
   if (groups.tile === 1 && layout === "NT") return "gemv";
-  return "small";
+  if (out.gpu.info.software) return "small";
+  return Math.min(n, k) >= 16 ? "tiled" : "small";
 }

@@ -15,9 +15,10 @@ export function smallGroupedProduct(product: GroupedProduct): void {
 @group(0) @binding(3) var<storage, read_write> out: array<f32>;
 struct Params { m: u32, n: u32, k: u32, tile: u32, experts: u32, add: u32 }
 @group(0) @binding(4) var<uniform> p: Params;
-fn store(base: u32, row: u32, column: u32, product: f32) {
+var<private> firstB: u32;
+fn store(above: u32, row: u32, column: u32, product: f32) {
   if (row < p.m && column < p.n) {
-    let i = base + row * p.n + column;
+    let i = (above + row) * p.n + column;
     var sum = product;
     if (p.add == 1u) { sum += out[i]; }
     out[i] = sum;
@@ -40,7 +41,7 @@ ${
         FOUR.map((j) => {
           const line = `min(column + ${8 * j}u, p.n - 1u)`;
           return `var ib${j} = ${
-            layout === "NT" ? `baseB + ${line} * p.k` : `baseB + start * p.n + ${line}`
+            layout === "NT" ? `firstB + ${line} * p.k` : `firstB + start * p.n + ${line}`
           };`;
         }).join(" ")
       }
@@ -60,7 +61,9 @@ ${
   }
   ${
         FOUR.map((i) =>
-          FOUR.map((j) => `store(baseOut, row + ${8 * i}u, column + ${8 * j}u, c${i}${j});`)
+          FOUR.map((j) =>
+            `store(workgroup.z * p.m, row + ${8 * i}u, column + ${8 * j}u, c${i}${j});`
+          )
             .join(" ")
         ).join("\n  ")
       }`,

@@ -36,7 +36,7 @@ export function tiledProduct(product: Product, tile: Tile, slices = 1): void {
     gpu.run(
       kernel,
       [a, b, ...addends(product), out],
-      [m, n, k, slice, add],
+      [m, n, k, add, slice],
       [Math.ceil(n / tile), Math.ceil(m / tile), count],
     );
   if (count === 1) {
@@ -48,27 +48,59 @@ export function tiledProduct(product: Product, tile: Tile, slices = 1): void {
   }
 }
 
+/** WGSL by which a workgroup finds its part of the work. */
+export interface TiledPart {
+  /** Names it in the kernel's key. */
+  readonly name: string;
+  /** Binding 5 where there is one, and global variables. */
+  readonly declarations: string;
+  /** Parameters after m, n, k and add. */
+  readonly params: string;
+  /** Statements that define `start` and `end`, the steps of k that are summed, the same in all invocations. */
+  readonly code: string;
+  /** The first element of the right operand, as the beginning of a sum. */
+  readonly firstB: string;
+}
+
+/** Each layer of workgroups has a slice of k. */
+const SLICES: TiledPart = {
+  name: "slices",
+  declarations: "",
+  params: "slice: u32",
+  code: `let start = workgroup.z * p.slice;
+  let end = min(start + p.slice, p.k);`,
+  firstB: "",
+};
+
 const QUAD = [0, 1, 2, 3];
 const XYZW = ["x", "y", "z", "w"];
 const range = (n: number): number[] => Array.from({ length: n }, (_, i) => i);
 
-function tiledKernel(gpu: Gpu, layout: Layout, tile: Tile, vector: boolean): Kernel {
-  return gpu.kernel(`matmul_tiled/${layout}/${tile}/${vector ? 4 : 1}`, () => {
+/** The kernel of `tiledProduct`; its uniform stands after the result and what `part` binds. */
+export function tiledKernel(
+  gpu: Gpu,
+  layout: Layout,
+  tile: Tile,
+  vector: boolean,
+  part: TiledPart = SLICES,
+): Kernel {
+  return gpu.kernel(`matmul_tiled/${part.name}/${layout}/${tile}/${vector ? 4 : 1}`, () => {
     const [rows, columns] = HELD[tile];
     const held = range(rows).flatMap((i) => range(columns / 4).map((h) => [i, h] as const));
     const across = tile / columns;
     const half = tile / rows * across / 2;
     const element = vector ? "vec4f" : "f32";
-    const a = operand("A", layout !== "TN", tile, vector);
-    const b = operand("B", layout === "NT", tile, vector);
+    const a = operand("A", layout !== "TN", tile, vector, "");
+    const b = operand("B", layout === "NT", tile, vector, part.firstB);
     return `
 @group(0) @binding(0) var<storage, read> a: array<${element}>;
 @group(0) @binding(1) var<storage, read> b: array<${element}>;
 @group(0) @binding(2) var<storage, read> bias: array<${element}>;
 @group(0) @binding(3) var<storage, read> residual: array<${element}>;
 @group(0) @binding(4) var<storage, read_write> out: array<${element}>;
-struct Params { m: u32, n: u32, k: u32, slice: u32, add: u32 }
-@group(0) @binding(5) var<uniform> p: Params;
+${part.declarations}
+struct Params { m: u32, n: u32, k: u32, add: u32, ${part.params} }
+@group(0) @binding(${part.declarations ? 6 : 5}) var<uniform> p: Params;
 var<workgroup> tileA: array<vec4f, ${DEPTH * tile / 4}>;
 var<workgroup> tileB: array<vec4f, ${DEPTH * tile / 4}>;
 ${a.read}
@@ -82,8 +114,7 @@ ${vector ? STORE_FOUR : STORE_ONE}
   let y = lane / ${across}u;
   let row = workgroup.y * ${tile}u;
   let column = workgroup.x * ${tile}u;
-  let start = workgroup.z * p.slice;
-  let end = min(start + p.slice, p.k);
+  ${part.code}
   ${held.map(([i, h]) => `var c${i}${h} = vec4f();`).join(" ")}
   var v0: vec4f; var v1: vec4f; var v2: vec4f; var v3: vec4f;
   // While the blocks of one step are on their way, the step before it is computed.
@@ -118,6 +149,7 @@ function operand(
   alongK: boolean,
   tile: Tile,
   vector: boolean,
+  firstElement: string,
 ): { read: string; fetch: string; put: string } {
   const buffer = name.toLowerCase();
   const [first, extent] = name === "A" ? ["row", "p.m"] : ["column", "p.n"];
@@ -127,7 +159,7 @@ function operand(
   const g = alongK ? `(block / ${fast}u)` : `(block % ${fast}u)`;
   const read = `fn read${name}(line: u32, lines: u32, at: u32, end: u32, stride: u32) -> vec4f {
   var v = vec4f();
-  let i = line * stride + at;
+  let i = ${firstElement}line * stride + at;
   if (line < lines) {
     ${
     vector
