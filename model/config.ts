@@ -101,6 +101,52 @@ export function miniMindConfig(options: MiniMindOptions = {}): MiniMindConfig {
   return config;
 }
 
+const NUMBERS = [
+  "hidden_size",
+  "intermediate_size",
+  "num_hidden_layers",
+  "num_attention_heads",
+  "num_key_value_heads",
+  "vocab_size",
+  "rms_norm_eps",
+  "rope_theta",
+  "max_position_embeddings",
+  "num_experts_per_tok",
+  "n_routed_experts",
+  "n_shared_experts",
+  "aux_loss_alpha",
+] as const;
+
+const SWITCHES = ["inference_rope_scaling", "use_moe", "seq_aux", "norm_topk_prob"] as const;
+
+/**
+ * What a `config.json` in transformers' format says of a language model.
+ *
+ * @throws {FormatError} when it is not MiniMind's, or a field has the wrong kind.
+ */
+export function miniMindOptions(json: unknown, source: string): MiniMindOptions {
+  const fields = asObject(json, source);
+  const kind = fields.model_type ?? "minimind";
+  if (typeof kind !== "string" || !kind.startsWith("minimind")) {
+    throw new FormatError(`${source} describes a "${kind}", not a MiniMind model.`);
+  }
+  const found: Record<string, number | boolean> = {};
+  for (const name of NUMBERS) {
+    if (fields[name] !== undefined && fields[name] !== null) {
+      found[name] = numberOf(fields, name, 0);
+    }
+  }
+  for (const name of SWITCHES) {
+    const value = fields[name] ?? undefined;
+    if (value === undefined) continue;
+    if (typeof value !== "boolean") {
+      throw new FormatError(`${source}: ${name} must be true or false.`);
+    }
+    found[name] = value;
+  }
+  return found;
+}
+
 /** Width inside the feed-forward network unless told: 8/3 of the hidden size, rounded up to a multiple of 64. */
 export function feedForwardSize(hidden: number): number {
   return 64 * Math.ceil(Math.floor(hidden * 8 / 3) / 64);

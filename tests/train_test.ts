@@ -35,6 +35,18 @@ function assertLosses(metrics: StepMetrics[], losses: number[], lrs: number[]): 
   });
 }
 
+/** What `eval.ts` says of the folder's pictures, greedily. */
+async function answers(root: string): Promise<{ image: string; text: string }[]> {
+  const asked = ["--weight", "pretrain_vlm", "--hidden_size", "64", "--temperature", "0"];
+  const { code, stdout, stderr } = await new Deno.Command(Deno.execPath(), {
+    args: ["run", "-A", "eval.ts", "--root", root, ...asked, "--max_new_tokens", "32"],
+    cwd: new URL("..", import.meta.url),
+  }).output();
+  assertEquals(code, 0, new TextDecoder().decode(stderr));
+  const said = new TextDecoder().decode(stdout).matchAll(/\[(.*?)\]\n👶: .*\n🤖️: ([^]*?)\n\n/gu);
+  return [...said].map(([, image, text]) => ({ image: image!, text: text! }));
+}
+
 const SIZE = ["--hidden_size", "64", "--max_seq_len", "380", "--num_workers", "0"];
 
 folderTest(
@@ -54,6 +66,8 @@ folderTest(
       });
       assert(tensors.every(({ dtype }) => dtype === "float16"));
     }
+    const { outputs } = (await originalExpected()).eval.pretrain!;
+    assertEquals(await answers(dir), outputs.map(({ image, text }) => ({ image, text })));
     assertEquals(await sft([...flags, "--learning_rate", "5e-4"]), 0);
     assertLosses(await metricsOf(dir, "sft_vlm"), train.sft!.loss, train.sft!.lr);
     const accumulate = [

@@ -1,0 +1,80 @@
+import { join } from "@std/path";
+import { FormatError, UsageError } from "../kernels/runtime/errors.ts";
+import type { Gpu } from "../kernels/runtime/gpu.ts";
+import type { ChatTemplate } from "../model/chat_template.ts";
+import { type MiniMindOptions, miniMindOptions } from "../model/config.ts";
+import type { ImageProcessor } from "../model/image_processor.ts";
+import { Random } from "../model/random.ts";
+import type { Tokenizer } from "../model/tokenizer.ts";
+import type { Vlm } from "../model/vlm.ts";
+import { loadImageProcessor, loadTokenizer } from "./model_folder.ts";
+import { loadVlm } from "./vlm_files.ts";
+
+/** Where a model to talk to is. */
+export interface ChatSource {
+  /** Weights of language model and projection: a file, or a folder in transformers' format. */
+  readonly weights: string;
+  /** Folder of the tokenizer. */
+  readonly tokenizer: string;
+  /** Folder of the vision tower. */
+  readonly vision: string;
+  /** What the model must be; the rest is read from its files. */
+  readonly language: MiniMindOptions;
+}
+
+/** A model with all that talking to it needs. */
+export interface ChatModel extends Disposable {
+  /** The model. */
+  readonly vlm: Vlm;
+  /** Its tokenizer. */
+  readonly tokenizer: Tokenizer;
+  /** Its chat template. */
+  readonly template: ChatTemplate;
+  /** Prepares pictures. */
+  readonly processor: ImageProcessor;
+}
+
+/**
+ * Loads a model to talk to.
+ *
+ * @throws {FormatError} when its weights have no projection, or do not fit.
+ */
+export async function loadChatModel(gpu: Gpu, source: ChatSource): Promise<ChatModel> {
+  const [{ tokenizer, template }, { processor }, language] = await Promise.all([
+    loadTokenizer(source.tokenizer),
+    loadImageProcessor(source.vision),
+    languageOptions(source),
+  ]);
+  const { vlm, newProjection } = await loadVlm(gpu, {
+    weights: source.weights,
+    vision: source.vision,
+    language,
+    normalization: { imageMean: processor.mean, imageStd: processor.std },
+    random: new Random(0),
+  });
+  if (newProjection) {
+    vlm[Symbol.dispose]();
+    throw new FormatError(
+      `${source.weights} is a language model without a projection for pictures; train one with \`deno task pretrain\`.`,
+    );
+  }
+  return { vlm, tokenizer, template, processor, [Symbol.dispose]: () => vlm[Symbol.dispose]() };
+}
+
+/** What the folder's `config.json` says of the language model, when there is one, and what was given. */
+async function languageOptions({ weights, language }: ChatSource): Promise<MiniMindOptions> {
+  const path = join(weights, "config.json");
+  let text: string;
+  try {
+    text = await Deno.readTextFile(path);
+  } catch {
+    return language;
+  }
+  const found = miniMindOptions(JSON.parse(text), path);
+  for (const key of Object.keys(language) as (keyof MiniMindOptions)[]) {
+    if (found[key] !== undefined && language[key] !== undefined && found[key] !== language[key]) {
+      throw new UsageError(`${key} was given as ${language[key]}, but ${path} has ${found[key]}.`);
+    }
+  }
+  return { ...language, ...found };
+}

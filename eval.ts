@@ -1,0 +1,15 @@
+/**
+ * Lets a trained model describe every picture of a folder: `deno task eval`, or
+ * `deno run --allow-read --allow-ffi --allow-env eval.ts`.
+ *
+ * @module
+ */
+
+import { runCommand } from "./cli/program.ts";
+
+const EVAL = {
+  summary: "Lets a trained model describe every picture of a folder.",
+  load: () => import("./cli/eval.ts"),
+};
+
+if (import.meta.main) Deno.exit(await runCommand("deno task eval", EVAL, Deno.args));
