@@ -179,7 +179,10 @@ if [ -z "$home" ]; then export DENO_DIR=${DENO_DIR:-$tools/deno_dir}; fi
 
 find_deno
 find_driver
-[ "$(command -v deno || true)" = "$deno" ] || say "Deno is $deno; put its folder on PATH to type it."
+if [ "$(command -v deno || true)" != "$deno" ]; then
+  say "Deno is $deno; put its folder on PATH to type it yourself."
+  PATH=$(dirname "$deno"):$PATH
+fi
 
 cd "$here"
 if [ $# -gt 0 ]; then

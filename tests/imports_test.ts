@@ -42,12 +42,14 @@ function importsOf(source: string): string[] {
 /** Why a file must not import what it imports, if so. */
 function complaints(path: string, source: string): string[] {
   const room = roomOf(path);
-  const upward = importsOf(source).filter((name) => /^\.\.?\//.test(name)).flatMap((name) => {
-    const target = normalize(join(dirname(path), name));
-    const to = roomOf(target);
-    const isFine = to === room || MAY_IMPORT[room]!.includes(to);
-    return isFine ? [] : [`${path} imports ${target}`];
-  });
+  const upward = importsOf(source).filter((name) => /^\.\.?\/.*\.ts$/.test(name)).flatMap(
+    (name) => {
+      const target = normalize(join(dirname(path), name));
+      const to = roomOf(target);
+      const isFine = to === room || MAY_IMPORT[room]!.includes(to);
+      return isFine ? [] : [`${path} imports ${target}`];
+    },
+  );
   if (!CORE.includes(room)) return upward;
   const host = /\bDeno\.\w+|["']node:|["'](?:npm:)?sharp["']/.exec(withoutComments(source));
   return host === null ? upward : [...upward, `${path} uses ${host[0]}`];
