@@ -74,13 +74,7 @@ export async function loadVlm(
       !source.weights || (!hasProjection && name.startsWith("vision_proj."));
     vlm.parameters.initialize(source.random, ({ name }) => drawn(name));
     if (source.weights) {
-      await loadStrictly(
-        vlm.parameters,
-        weights,
-        source.weights,
-        (name) => VISION_ENCODER.test(name),
-        drawn,
-      );
+      await loadStrictly(vlm.parameters, weights, source.weights, undefined, drawn);
     }
     return { vlm, newProjection: !hasProjection };
   } catch (error) {
@@ -117,11 +111,19 @@ export async function saveVlm(vlm: Vlm, path: string, dtype: HostDtype = "float1
   await writeFileAtomic(path, pthChunks(vlm.parameters.tensors(dtype), archive, TIED));
 }
 
-async function loadStrictly(
+/**
+ * Reads all parameters from a file.
+ *
+ * @param source What the file is called in errors.
+ * @param ignore Tensors of the file that have no use here, on purpose.
+ * @param absent Parameters that the file lacks, on purpose.
+ * @throws {FormatError} that lists every missing, unexpected and misshapen tensor.
+ */
+export async function loadStrictly(
   parameters: Parameters,
   file: WeightFile,
   source: string,
-  ignore: (name: string) => boolean,
+  ignore: (name: string) => boolean = (name) => VISION_ENCODER.test(name),
   absent: (name: string) => boolean = () => false,
 ): Promise<void> {
   const expected = new Map([...parameters.expected()].filter(([name]) => !absent(name)));

@@ -2,8 +2,11 @@ import { assert, assertEquals, assertRejects } from "@std/assert";
 import { join } from "@std/path";
 import { run as pretrain } from "../cli/pretrain.ts";
 import { run as sft } from "../cli/sft.ts";
+import { writeFileAtomic } from "../data/files.ts";
 import { openWeights } from "../data/open_weights.ts";
 import { GlimpseError } from "../kernels/runtime/errors.ts";
+import { hostTensor } from "../model/host_tensor.ts";
+import { type PthContent, pthValueChunks } from "../model/pth_writer.ts";
 import type { StepMetrics } from "../train/metrics.ts";
 import { languageModelShapes } from "./support/deterministic_weights.ts";
 import { makeOriginalFolder, originalExpected } from "./support/original_folder.ts";
@@ -133,4 +136,49 @@ folderTest("a run that stops in the middle of an epoch goes on to the last bit",
   const data = join(dir, "dataset", "sft_data.jsonl");
   await Deno.writeTextFile(data, await Deno.readTextFile(data) + await Deno.readTextFile(data));
   await assertRejects(() => sft(resumed), GlimpseError, "rows was 8 and is 16");
+});
+
+folderTest("a checkpoint of the original is taken up", async (dir) => {
+  const flags = [...SIZE, "--root", dir, "--epochs", "2", "--batch_size", "4"];
+  const name = (n: string) => ["--save_weight", n, "--learning_rate", "1e-2"];
+  assertEquals(await pretrain([...flags, ...name("whole")]), 0);
+  assertEquals(await pretrain([...flags, ...name("parts"), "--max_steps", "3"]), 0);
+  const folder = join(dir, "checkpoints", "parts_64_resume");
+  {
+    await using own = await openWeights(join(folder, "step-00000003.safetensors"));
+    await using llm = await openWeights(join(dir, "out", "llm_64.pth"));
+    const names = ["vision_proj.vision_proj.0.weight", "vision_proj.vision_proj.0.bias"];
+    const state = names.map((name, i): [number, PthContent] => [
+      i,
+      new Map<string, PthContent>([
+        ["step", hostTensor("step", [], new Float32Array([3]))],
+        ["exp_avg", own.tensors.get(`first.${name}`)!],
+        ["exp_avg_sq", own.tensors.get(`second.${name}`)!],
+      ]),
+    ]);
+    const model = new Map<string, PthContent>([
+      ...llm.tensors,
+      ["vision_encoder.logit_scale", hostTensor("logit_scale", [], new Float32Array([1]))],
+      ...names.map((name) => [name, own.tensors.get(`weight.${name}`)!] as const),
+    ]);
+    const content = new Map<string, PthContent>([
+      ["model", model],
+      [
+        "optimizer",
+        new Map<string, PthContent>([
+          ["state", new Map(state)],
+          ["param_groups", [new Map<string, PthContent>([["params", [0, 1]]])]],
+        ]),
+      ],
+      ["epoch", 1],
+      ["step", 1],
+      ["world_size", 1],
+    ]);
+    await writeFileAtomic(`${folder}.pth`, pthValueChunks(content, "resume"));
+  }
+  await Deno.remove(folder, { recursive: true });
+  assertEquals(await pretrain([...flags, ...name("parts"), "--from_resume", "1"]), 0);
+  const [whole, parts] = [await metricsOf(dir, "whole"), await metricsOf(dir, "parts")];
+  assertEquals(parts.at(-1)!.loss, whole.at(-1)!.loss);
+  assertEquals(parts.at(-1)!.grad_norm, whole.at(-1)!.grad_norm);
 });

@@ -7,8 +7,9 @@ import {
   updateState,
 } from "../kernels/optimizer.ts";
 import type { Gpu } from "../kernels/runtime/gpu.ts";
-import type { Tensor } from "../kernels/runtime/tensor.ts";
-import type { ParameterGroup } from "../model/parameters.ts";
+import { sizeOf, type Tensor } from "../kernels/runtime/tensor.ts";
+import { type HostTensor, readChecked, toFloat32 } from "../model/host_tensor.ts";
+import type { ParameterGroup, Parameters } from "../model/parameters.ts";
 import type { NamedTensor } from "./checkpoint.ts";
 
 /** What AdamW is told. */
@@ -98,6 +99,38 @@ export class AdamW implements Disposable {
         yield [`second.${names[k]}`, second.view(tensor.shape, start)];
       }
     }
+  }
+
+  /**
+   * Takes up moments that another optimizer left.
+   *
+   * @param parameters What the groups are of.
+   * @param moments Moments by the names in weight files; parameters without any keep zeros.
+   * @param updates Updates that made them.
+   */
+  async takeUp(
+    parameters: Parameters,
+    moments: ReadonlyMap<string, { first: HostTensor; second: HostTensor }>,
+    updates: number,
+  ): Promise<void> {
+    const gpu = this.#gpu;
+    using _scope = gpu.scope();
+    const own = new Map(this.tensors());
+    for (const { name, parts } of parameters.specs) {
+      let start = 0;
+      for (const part of parts) {
+        const found = moments.get(part.name);
+        for (const which of ["first", "second"] as const) {
+          const target = own.get(`${which}.${name}`)?.view(part.shape, start);
+          if (!found || !target) continue;
+          gpu.write(target, toFloat32(await readChecked(found[which]), found[which].dtype));
+        }
+        start += sizeOf(part.shape);
+      }
+    }
+    const state = new Float32Array(this.#state.size);
+    state[STATE.updates] = updates;
+    gpu.write(this.#state, state);
   }
 
   /** Frees the moments. */

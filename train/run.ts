@@ -1,6 +1,6 @@
 import { join } from "@std/path";
 import type { LoadedBatch, Loader } from "../data/loader.ts";
-import { saveVlm } from "../data/vlm_files.ts";
+import { loadStrictly, saveVlm } from "../data/vlm_files.ts";
 import { Gpu } from "../kernels/runtime/gpu.ts";
 import type { Vlm } from "../model/vlm.ts";
 import config from "../deno.json" with { type: "json" };
@@ -10,6 +10,7 @@ import { Guards } from "./guards.ts";
 import { MetricsFile } from "./metrics.ts";
 import { openLoader, openVlm } from "./open_run.ts";
 import { AdamW } from "./optimizer.ts";
+import { openOriginalResume } from "./original_resume.ts";
 import type { ProgressReport } from "./progress.ts";
 import { runName, type RunResult, type RunSettings, weightPath } from "./settings.ts";
 import { Trainer, type Update } from "./trainer.ts";
@@ -47,7 +48,7 @@ class TrainingRun implements Disposable {
   readonly #guards: Guards;
   readonly #checkpoints: Checkpoints;
   readonly #fixed: RunState["fixed"];
-  readonly #from: { epoch: number; step: number };
+  readonly #start: Start;
   readonly #weights: string;
   #loss = NaN;
 
@@ -61,28 +62,10 @@ class TrainingRun implements Disposable {
     const folder = join(settings.folder.checkpoints, `${runName(settings)}_resume`);
     const checkpoints = new Checkpoints(folder, settings.keep);
     const fixed = await fixedSettings(settings, vlm, loader);
-    const latest = settings.resume ? await checkpoints.latest() : undefined;
-    if (latest) {
-      requireSame(latest.state.fixed, fixed, latest.path);
-      using _scope = vlm.gpu.scope();
-      await checkpoints.load(vlm.gpu, latest.path, optimizer.tensors());
-      const { epoch, step, updates } = latest.state;
-      report.say(
-        `Continuing ${latest.path}: epoch ${epoch + 1}, batch ${
-          step + 1
-        }, ${updates} updates done.`,
-      );
-    } else if (settings.resume) report.say(`There is no checkpoint in ${folder}; beginning anew.`);
-    return new TrainingRun(
-      settings,
-      report,
-      loader,
-      vlm,
-      optimizer,
-      checkpoints,
-      fixed,
-      latest?.state,
-    );
+    const start = settings.resume
+      ? await resume(settings, checkpoints, fixed, loader, vlm, optimizer, report)
+      : { epoch: 0, step: 0, updates: 0, loss: NaN };
+    return new TrainingRun(settings, report, loader, vlm, optimizer, checkpoints, fixed, start);
   }
 
   private constructor(
@@ -93,7 +76,7 @@ class TrainingRun implements Disposable {
     optimizer: AdamW,
     checkpoints: Checkpoints,
     fixed: RunState["fixed"],
-    state: RunState | undefined,
+    start: Start,
   ) {
     const { learningRate: language, projectorLearningRate: projector = language } = settings;
     const { epochs, warmupSteps, accumulationSteps, compat } = settings;
@@ -104,12 +87,12 @@ class TrainingRun implements Disposable {
     this.#optimizer = optimizer;
     this.#checkpoints = checkpoints;
     this.#fixed = fixed;
-    this.#from = { epoch: state?.epoch ?? 0, step: state?.step ?? 0 };
-    this.#loss = state?.loss ?? NaN;
+    this.#start = start;
+    this.#loss = start.loss;
     this.#guards = new Guards(settings.maxBadSteps, (text) => report.say(text));
     const { hidden_size, use_moe } = vlm.config.language;
     this.#weights = weightPath(settings.folder.out, settings.saveWeight, hidden_size, use_moe);
-    this.#metrics = new MetricsFile(settings.metrics, state?.updates ?? 0);
+    this.#metrics = new MetricsFile(settings.metrics, start.updates);
     const options = {
       epochs,
       stepsPerEpoch: loader.stepsPerEpoch,
@@ -118,7 +101,7 @@ class TrainingRun implements Disposable {
       accumulationSteps,
       compat,
     };
-    this.#trainer = new Trainer(vlm, optimizer, options, state?.updates);
+    this.#trainer = new Trainer(vlm, optimizer, options, start.updates);
   }
 
   async train(signal: AbortSignal): Promise<RunResult> {
@@ -126,7 +109,13 @@ class TrainingRun implements Disposable {
     const { stepsPerEpoch } = this.#loader;
     let interrupted = false;
     let due = false;
-    for await (const placed of this.#loader.batches({ ...this.#from, epochs })) {
+    for await (
+      const placed of this.#loader.batches({
+        epoch: this.#start.epoch,
+        step: this.#start.step,
+        epochs,
+      })
+    ) {
       this.#mention(placed);
       const before = this.#trainer.updates;
       this.#show(await this.#trainer.step(placed));
@@ -197,6 +186,58 @@ class TrainingRun implements Disposable {
     }, this.#optimizer.tensors());
     await saveVlm(this.#vlm, this.#weights);
     if (bad) throw bad;
+  }
+}
+
+/** Where a run begins. */
+type Start = Pick<RunState, "epoch" | "step" | "updates" | "loss">;
+
+/** Loads the newest checkpoint, or else what the original left, or says that there is neither. */
+async function resume(
+  settings: RunSettings,
+  checkpoints: Checkpoints,
+  fixed: RunState["fixed"],
+  { stepsPerEpoch }: Loader,
+  { gpu, parameters }: Vlm,
+  optimizer: AdamW,
+  report: ProgressReport,
+): Promise<Start> {
+  const said = (path: string, { epoch, step, updates }: Omit<Start, "loss">) =>
+    report.say(
+      `Continuing ${path}: epoch ${epoch + 1}, batch ${step + 1}, ${updates} updates done.`,
+    );
+  const latest = await checkpoints.latest();
+  if (latest) {
+    requireSame(latest.state.fixed, fixed, latest.path);
+    using _scope = gpu.scope();
+    await checkpoints.load(gpu, latest.path, optimizer.tensors());
+    said(latest.path, latest.state);
+    return latest.state;
+  }
+  const path = `${checkpoints.folder}.pth`;
+  if (!await exists(path)) {
+    report.say(`There is no checkpoint in ${checkpoints.folder}; beginning anew.`);
+    return { epoch: 0, step: 0, updates: 0, loss: NaN };
+  }
+  await using original = await openOriginalResume(path);
+  const weights = { tensors: new Map(original.weights), metadata: {} };
+  await loadStrictly(parameters, weights, path);
+  await optimizer.takeUp(parameters, original.moments, original.updates);
+  const done = original.step >= stepsPerEpoch;
+  const { updates } = original;
+  const start = done
+    ? { epoch: original.epoch + 1, step: 0, updates, loss: NaN }
+    : { epoch: original.epoch, step: original.step, updates, loss: NaN };
+  said(path, start);
+  return start;
+}
+
+async function exists(path: string): Promise<boolean> {
+  try {
+    await Deno.stat(path);
+    return true;
+  } catch {
+    return false;
   }
 }
 
