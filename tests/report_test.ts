@@ -1,4 +1,5 @@
 import { assert, assertAlmostEquals, assertEquals } from "@std/assert";
+import { readMetricsRows } from "../train/metrics_rows.ts";
 import { type Report, reportHtml, type ReportRow } from "../train/report.ts";
 import { chartHtml } from "../train/report_chart.ts";
 import {
@@ -221,4 +222,25 @@ Deno.test("the hint for Weights & Biases names folder and project", () => {
   const hint = uploadHint("check points/run", "Mini V");
   assert(hint.includes("wandb sync --sync-tensorboard --project 'Mini V' 'check points/run'"));
   assert(hint.includes("swanlab convert -t tensorboard --tb-log-dir 'check points/run'"));
+});
+
+Deno.test("a metrics file gives the rows of updates and of validations", async () => {
+  const path = await Deno.makeTempFile();
+  try {
+    const lines = [
+      { step: 1, loss: 3, note: "x" },
+      { step: 1, val_loss: 2.5, blind_loss: 2.75 },
+      { step: 2, loss: null },
+      7,
+      { step: "3" },
+    ];
+    const cut = '{"step":3,"lo';
+    await Deno.writeTextFile(path, lines.map((line) => JSON.stringify(line) + "\n").join("") + cut);
+    assertEquals(await readMetricsRows(path), {
+      updates: [{ step: 1, loss: 3 }, { step: 2, loss: null }],
+      validation: [{ step: 1, loss: 2.5, blind_loss: 2.75 }],
+    });
+  } finally {
+    await Deno.remove(path);
+  }
 });
