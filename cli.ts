@@ -18,6 +18,10 @@ const GLIMPSE: Program = {
       summary: "Trains the projection from the picture encoder to the language model.",
       load: () => import("./cli/pretrain.ts"),
     },
+    runs: {
+      summary: "Lists the runs of a folder: where each stands, and how to continue it.",
+      load: () => import("./cli/runs.ts"),
+    },
     doctor: {
       summary: "Shows the GPU, its limits and features, and how fast it is.",
       load: () => import("./cli/doctor.ts"),

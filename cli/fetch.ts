@@ -65,7 +65,7 @@ export async function run(args: readonly string[]): Promise<number> {
     console.log(listing());
     return 0;
   }
-  const names = given.what.flatMap((name) => BUNDLES[name] ?? [name]);
+  const names = [...new Set(given.what.flatMap((name) => BUNDLES[name] ?? [name]))];
   for (const name of names) checkName(name, given);
   const hub = given.source === "huggingface"
     ? huggingFace(Deno.env.get("HF_ENDPOINT") || undefined)

@@ -1,4 +1,4 @@
-/** Conversations about pictures, from a JSON Lines file and a folder to token ids and pixels. */
+/** Conversations about pictures, from a file of rows and a folder to token ids and pixels. */
 
 import { DataError, FormatError, UsageError } from "../kernels/runtime/errors.ts";
 import type { Sample } from "../model/batch.ts";
@@ -8,13 +8,13 @@ import { ImageProcessor } from "../model/image_processor.ts";
 import { encodeConversation } from "../model/loss_mask.ts";
 import { findRuns, imagePlaceholder } from "../model/placeholders.ts";
 import { Tokenizer } from "../model/tokenizer.ts";
-import { JsonlFile, type LineOffsets } from "./jsonl.ts";
 import { decodePicture } from "./picture.ts";
 import { type ConversationRow, readRow } from "./row.ts";
+import { openRows, type RowIndex, type RowSource } from "./row_source.ts";
 
 /** What a data set is made of; it can be sent to a worker. */
 export interface DatasetSource {
-  /** The JSON Lines file. */
+  /** The file of rows, in a format that `row_source.ts` reads. */
   readonly dataPath: string;
   /** The folder that the pictures' names are relative to. */
   readonly imagesPath: string;
@@ -28,8 +28,8 @@ export interface DatasetSource {
   readonly tokensPerPicture?: number;
   /** The text of one placeholder; the tokenizer's if left out. */
   readonly placeholder?: string;
-  /** The file's lines where they are known. */
-  readonly offsets?: LineOffsets;
+  /** Where the file's rows are, if that is known. */
+  readonly rowIndex?: RowIndex;
 }
 
 /** Placeholders that a picture takes where nothing else is said: 14 × 14 patches. */
@@ -52,14 +52,14 @@ const IMAGE_TOKEN = "<image>";
  */
 export class VlmDataset implements Disposable {
   readonly #source: DatasetSource;
-  readonly #rows: JsonlFile;
+  readonly #rows: RowSource;
   readonly #tokenizer: Tokenizer;
   readonly #template: ChatTemplate;
   readonly #processor: ImageProcessor;
   /** Text and tokens of a picture. */
   readonly #picture: { readonly text: string; readonly ids: readonly number[] };
 
-  private constructor(source: DatasetSource, rows: JsonlFile) {
+  private constructor(source: DatasetSource, rows: RowSource) {
     const { tokenizer, preprocessor } = source;
     this.#source = source;
     this.#rows = rows;
@@ -86,7 +86,7 @@ export class VlmDataset implements Disposable {
    * @throws {UsageError} where the placeholder is not one token.
    */
   static open(source: DatasetSource): VlmDataset {
-    const rows = JsonlFile.open(source.dataPath, source.offsets);
+    const rows = openRows(source.dataPath, source.rowIndex);
     try {
       return new VlmDataset(source, rows);
     } catch (error) {
@@ -107,7 +107,7 @@ export class VlmDataset implements Disposable {
    * @throws {DataError} with file and line where the row or one of its pictures cannot be used.
    */
   async sample(index: number): Promise<Sample> {
-    const value = this.#rows.row(index);
+    const value = await this.#rows.row(index);
     try {
       const row = readRow(value);
       const tokens = this.#encode(row);

@@ -3,8 +3,8 @@
 import { DataError } from "../kernels/runtime/errors.ts";
 import { type Batch, packSamples, type Sample } from "../model/batch.ts";
 import { type DatasetSource, TOKENS_PER_PICTURE, VlmDataset } from "./dataset.ts";
-import { JsonlFile } from "./jsonl.ts";
 import { SampleOrder } from "./order.ts";
+import { openRows } from "./row_source.ts";
 import { SampleWorkers } from "./sample_workers.ts";
 
 /** What a loader loads, and how. */
@@ -84,19 +84,19 @@ export class Loader implements AsyncDisposable {
    */
   constructor(options: LoaderOptions) {
     const { source, workers: count = 0 } = options;
-    using rows = JsonlFile.open(source.dataPath, source.offsets);
+    using rows = openRows(source.dataPath, source.rowIndex);
     if (rows.length === 0) throw new DataError(`The data file ${rows.path} has no rows.`);
-    const { length, offsets } = rows;
+    const { length, index: rowIndex } = rows;
     this.length = length;
     this.#options = options;
     this.#order = new SampleOrder({ ...options, length, sizeOf: (index) => rows.bytes(index) });
     this.stepsPerEpoch = this.#order.stepsPerEpoch;
     if (count > 0) {
       const workers = this.#resources.use(new SampleWorkers(count));
-      workers.open({ ...source, offsets });
+      workers.open({ ...source, rowIndex });
       this.#sample = (index) => workers.sample(index);
     } else {
-      const dataset = this.#resources.use(VlmDataset.open({ ...source, offsets }));
+      const dataset = this.#resources.use(VlmDataset.open({ ...source, rowIndex }));
       this.#sample = (index) => dataset.sample(index);
     }
   }

@@ -13,7 +13,7 @@ export interface ConversationRow {
 
 /**
  * Reads a row such as `{"image": "a.jpg, b.jpg", "conversations": […]}`. A row without pictures has
- * an empty `image` or none.
+ * an empty `image` or none. Turns may be LLaVA's: `{"from": "human", "value": "…"}`.
  *
  * @param row What the line holds.
  * @throws {DataError} where a name is missing or leads out of the pictures' folder.
@@ -32,7 +32,20 @@ export function readRow(row: unknown): ConversationRow {
       );
     }
   }
-  return { pictures, conversations };
+  return {
+    pictures,
+    conversations: Array.isArray(conversations) ? conversations.map(readTurn) : conversations,
+  };
+}
+
+/** LLaVA's names of those who speak. */
+const SPEAKERS: Readonly<Record<string, string>> = { human: "user", gpt: "assistant" };
+
+/** A turn with `role` and `content`, if it has `from` and `value` instead. */
+function readTurn(turn: unknown): unknown {
+  if (!isRecord(turn) || "content" in turn || !("value" in turn)) return turn;
+  const from = String(turn.from);
+  return { role: SPEAKERS[from] ?? from, content: turn.value };
 }
 
 function quote(value: unknown): string {

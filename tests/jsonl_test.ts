@@ -42,7 +42,7 @@ Deno.test("lines are found across the edges of what is read at once", () => {
 Deno.test("a second reader takes over the offsets", () =>
   withFile("1\n22\n333", (path) => {
     using first = JsonlFile.open(path);
-    using second = JsonlFile.open(path, first.offsets);
+    using second = JsonlFile.open(path, first.index);
     assertEquals([second.length, second.row(1), second.bytes(1)], [3, 22, 3]);
   }));
 

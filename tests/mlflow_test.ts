@@ -259,7 +259,7 @@ Deno.test("without the network's permission, the error says how to give it", asy
         console.log(error.name + ": " + error.message));
     }`;
   const config = new URL("../deno.json", import.meta.url).pathname;
-  const child = new Deno.Command(Deno.execPath(), {
+  const child = new Deno.Command("deno", {
     args: ["run", "--no-prompt", "--no-lock", "--config", config, "-"],
     stdin: "piped",
     stdout: "piped",

@@ -10,7 +10,7 @@
 import { join } from "@std/path";
 
 /** The fields of a message, encoded. */
-type Message = Uint8Array<ArrayBuffer>;
+export type Message = Uint8Array<ArrayBuffer>;
 
 const UTF8 = new TextEncoder();
 const POLYNOMIAL = 0x82f63b78; // CRC-32C, reflected

@@ -51,6 +51,7 @@ const TIMEOUT_MS = 10_000;
 
 /** A request that failed. */
 export class MlflowError extends GlimpseError {
+  /** Its name. */
   override name = "MlflowError";
   /** HTTP status; 0 where there was no answer. */
   readonly status: number;

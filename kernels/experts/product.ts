@@ -5,10 +5,11 @@ import { groupedGemv } from "./gemv.ts";
 import type { GroupedProduct } from "./problem.ts";
 import type { ExpertGroups } from "./routing.ts";
 import { smallGroupedProduct } from "./small.ts";
+import { softwareGroupedProduct, softwareTakesGrouped } from "./software.ts";
 import { tiledGroupedProduct } from "./tiled.ts";
 
 /** A kernel for grouped products. */
-export type GroupedFamily = "small" | "gemv" | "tiled";
+export type GroupedFamily = "small" | "gemv" | "tiled" | "software";
 
 /**
  * Computes a product for every expert into a tensor, outside of the tape. `GroupedProduct` says how the operands lie.
@@ -46,11 +47,19 @@ export function groupedProduct(
       return groupedGemv(product);
     case "tiled":
       return tiledGroupedProduct(product);
+    case "software":
+      return softwareGroupedProduct(product);
   }
 }
 
-function choose({ layout, out, n, k, groups }: GroupedProduct): GroupedFamily {
-  if (groups.tile === 1 && layout === "NT") return "gemv";
-  if (out.gpu.info.software) return "small";
-  return Math.min(n, k) >= 16 ? "tiled" : "small";
+/** Multiplications below which the software adapter's large kernel does not earn its seconds of compilation. */
+const WORTH_COMPILING = 2 ** 22;
+
+function choose(product: GroupedProduct): GroupedFamily {
+  const { layout, out, n, k, groups: { tile, tiles } } = product;
+  if (tile === 1 && layout === "NT") return "gemv";
+  if (Math.min(n, k) < 16) return "small";
+  if (!out.gpu.info.software) return "tiled";
+  const large = tile * tiles * n * k >= WORTH_COMPILING;
+  return large && softwareTakesGrouped(product) ? "software" : "small";
 }

@@ -4,15 +4,15 @@ import { entry } from "../runtime/wgsl.ts";
 import { ADD, addends, additions, type Product } from "./problem.ts";
 
 /** Columns of C that a workgroup computes; every lane has a row of them. */
-const COLUMNS = 32;
+export const COLUMNS = 32;
 /** Steps of k between two barriers. */
 const CHUNK = 32;
 /** Steps of k in a dispatch, all of them text: the compiler's work grows with it, the passes over C shrink with it. */
 const SLAB = 128;
 /** Subgroups in a workgroup, each with 8 rows of C; together they load the right operand's tiles. */
-const SUBGROUPS = 16;
+const SUBGROUPS = 32;
 /** Rows and steps of k of the left operand that the texture holds at once. */
-const ROWS = 1024, DEPTH = 8192;
+export const ROWS = 1024, DEPTH = 8192;
 
 /** Whether this kernel takes a product: rows of four numbers, and 8 lanes to a subgroup. */
 export function softwareTakes({ layout, out, n, m, k }: Product): boolean {
@@ -49,10 +49,41 @@ export function softwareProduct(product: Product): void {
   }
 }
 
+/** WGSL by which a workgroup finds its part of the work, and its extents. */
+export interface SlabPart {
+  /** Names it in the kernel's key. */
+  readonly name: string;
+  /** Subgroups in a workgroup. */
+  readonly subgroups: number;
+  /** Steps of k in a dispatch. */
+  readonly slab: number;
+  /** Binding 5 where there is one. */
+  readonly declarations: string;
+  /** Parameters after the others, each with a comma before it. */
+  readonly params: string;
+  /** Statements before all others. */
+  readonly code: string;
+  /** The first vector of the right operand, as the beginning of a sum. */
+  readonly firstB: string;
+  /** The number of rows of the result above the matrix, as the beginning of a sum. */
+  readonly above: string;
+}
+
+const WHOLE: SlabPart = {
+  name: "whole",
+  subgroups: SUBGROUPS,
+  slab: SLAB,
+  declarations: "",
+  params: "",
+  code: "",
+  firstB: "",
+  above: "",
+};
+
 const TEXTURES = new WeakMap<Gpu, GPUTexture>();
 
 /** The texture through which all products of a device pass, one after another. */
-function textureOf(gpu: Gpu): GPUTexture {
+export function textureOf(gpu: Gpu): GPUTexture {
   let texture = TEXTURES.get(gpu);
   if (!texture) {
     texture = gpu.device.createTexture({
@@ -69,14 +100,15 @@ function textureOf(gpu: Gpu): GPUTexture {
 }
 
 /** Puts rows of the left operand into the texture: texel (q, r) holds k = 4q … 4q + 3 of row r, zeros beyond the last k. */
-function fillTexture(
-  { layout, a, m, k, out: { gpu } }: Product,
+export function fillTexture(
+  { layout, a, m, k }: Pick<Product, "layout" | "a" | "m" | "k">,
   texture: GPUTexture,
   row: number,
   rows: number,
   start: number,
   depth: number,
 ): void {
+  const { gpu } = a;
   const texels = depth / 4;
   if (layout === "TN") {
     const workgroups = [Math.ceil(rows / 32), texels] as const;
@@ -132,18 +164,19 @@ ${
   }`);
 }
 
-/** C += A·B for one slab of k, with A in the texture. */
-function slabKernel(gpu: Gpu): Kernel {
-  return gpu.kernel("matmul_software", () => {
+/** C += A·B for one slab of k, with A in the texture. Its uniform stands after the result and what `part` binds. */
+export function slabKernel(gpu: Gpu, part: SlabPart = WHOLE): Kernel {
+  return gpu.kernel(`matmul_software/${part.name}`, () => {
+    const threads = 8 * part.subgroups;
     const columns = Array.from({ length: COLUMNS }, (_, i) => i);
     // A shuffle of every lane with itself keeps the compiler from computing the sums again after the barrier.
     const freeze = columns.map((i) => `c${i} = subgroupShuffle(c${i}, lane);`).join(" ");
     const chunks = Array.from(
-      { length: SLAB / CHUNK },
+      { length: part.slab / CHUNK },
       (_, chunk) => `
   ${freeze}
   workgroupBarrier();
-  ${loadTile(8 * SUBGROUPS, chunk * CHUNK)}
+  ${loadTile(threads, chunk * CHUNK, part.firstB)}
   workgroupBarrier();
   ${multiplyChunk(chunk * CHUNK / 4)}`,
     );
@@ -153,8 +186,9 @@ function slabKernel(gpu: Gpu): Kernel {
 @group(0) @binding(2) var<storage, read> bias: array<vec4f>;
 @group(0) @binding(3) var<storage, read> residual: array<vec4f>;
 @group(0) @binding(4) var<storage, read_write> out: array<vec4f>;
-struct Params { row: u32, rows: u32, n: u32, k: u32, start: u32, texel: u32, add: u32, across: u32 }
-@group(0) @binding(5) var<uniform> p: Params;
+${part.declarations}
+struct Params { row: u32, rows: u32, n: u32, k: u32, start: u32, texel: u32, add: u32, across: u32${part.params} }
+@group(0) @binding(${part.declarations ? 6 : 5}) var<uniform> p: Params;
 var<workgroup> tile: array<vec4f, ${COLUMNS * CHUNK / 4}>;
 fn store(i: u32, column: u32, product: vec4f) {
   if (column * 4u < p.n) {
@@ -165,18 +199,19 @@ fn store(i: u32, column: u32, product: vec4f) {
     out[i] = sum;
   }
 }
-@compute @workgroup_size(${8 * SUBGROUPS}) fn main(@builtin(workgroup_id) workgroup: vec3u,
+@compute @workgroup_size(${threads}) fn main(@builtin(workgroup_id) workgroup: vec3u,
   @builtin(subgroup_id) subgroup: u32, @builtin(subgroup_invocation_id) lane: u32) {
   let t = subgroup * 8u + lane;
-  let row = workgroup.x * ${8 * SUBGROUPS}u + t;
+  let row = workgroup.x * ${threads}u + t;
   let column = workgroup.y * ${COLUMNS}u;
+  ${part.code}
   ${columns.map((i) => `var c${i} = 0.0;`).join(" ")}
   ${chunks.join("")}
   ${freeze}
   workgroupBarrier();
   if (row < p.rows) {
     let q = column / 4u;
-    let i = (p.row + row) * (p.n / 4u) + q;
+    let i = (${part.above}p.row + row) * (p.n / 4u) + q;
     ${
       columns.filter((i) => i % 4 === 0).map((i) =>
         `store(i + ${i / 4}u, q + ${i / 4}u, vec4f(c${i}, c${i + 1}, c${i + 2}, c${i + 3}));`
@@ -188,7 +223,7 @@ fn store(i: u32, column: u32, product: vec4f) {
 }
 
 /** WGSL that puts 32 columns and 32 steps of k of B into `tile` [column][k / 4], from B [n, k] or across from B [k, n]. */
-function loadTile(threads: number, k: number): string {
+function loadTile(threads: number, k: number, firstB: string): string {
   const quads = CHUNK / 4, along = COLUMNS * quads, across = along / 4;
   const each = (count: number, body: string): string =>
     Array.from(
@@ -200,7 +235,7 @@ function loadTile(threads: number, k: number): string {
     )
       .join("\n    ");
   const rows = [0, 1, 2, 3].map((i) =>
-    `let b${i} = b[min(at + ${i}u, p.k - 1u) * (p.n / 4u) + group];`
+    `let b${i} = b[${firstB}min(at + ${i}u, p.k - 1u) * (p.n / 4u) + group];`
   ).join(" ");
   const turned = [..."xyzw"].map((c, i) =>
     `tile[(g * 4u + ${i}u) * ${quads}u + q] = vec4f(b0.${c}, b1.${c}, b2.${c}, b3.${c});`
@@ -210,7 +245,7 @@ function loadTile(threads: number, k: number): string {
     each(
       along,
       `let q = min((p.start + ${k}u) / 4u + e % ${quads}u, p.k / 4u - 1u);
-      tile[e] = b[min(column + e / ${quads}u, p.n - 1u) * (p.k / 4u) + q];`,
+      tile[e] = b[${firstB}min(column + e / ${quads}u, p.n - 1u) * (p.k / 4u) + q];`,
     )
   }
   } else {

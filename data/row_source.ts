@@ -1,0 +1,42 @@
+/** Data sets of several formats behind one interface: rows by number, errors by place. */
+
+import { openCsv } from "./csv.ts";
+import { isJsonArray, openJson } from "./json_file.ts";
+import { JsonlFile } from "./jsonl.ts";
+
+/** What finds the rows of a file again without going through it; workers share it. */
+export type RowIndex = Float64Array<SharedArrayBuffer>;
+
+/** Rows of a data set, read by number. */
+export interface RowSource extends Disposable {
+  /** The path as it was given. */
+  readonly path: string;
+  /** Number of rows. */
+  readonly length: number;
+  /** What opens the same file faster. */
+  readonly index: RowIndex;
+  /** About how many bytes a row has, by which rows of like length meet. */
+  bytes(index: number): number;
+  /** The place of a row as errors name it: file and line or row, from 1. */
+  place(index: number): string;
+  /**
+   * A row as JSON has it, `{"image": …, "conversations": […]}`, not checked; or a promise of it.
+   *
+   * @throws {DataError} that names the place, where it cannot be read.
+   */
+  row(index: number): unknown;
+}
+
+/**
+ * Opens a data set by its ending: `.csv` and `.tsv` with names of columns in their first line, `.json`
+ * with an array as LLaVA has it, anything else with a JSON value a line.
+ *
+ * @param index That of the same file, opened before.
+ * @throws {DataError} where it cannot be read.
+ */
+export function openRows(path: string, index?: RowIndex): RowSource {
+  const ending = /\.[^./\\]*$/.exec(path)?.[0].toLowerCase();
+  if (ending === ".csv" || ending === ".tsv") return openCsv(path, index);
+  if (ending === ".json" && isJsonArray(path)) return openJson(path, index);
+  return JsonlFile.open(path, index);
+}
