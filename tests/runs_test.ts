@@ -92,6 +92,20 @@ Deno.test("what a command said of --from_resume is replaced, in every spelling",
   }
 });
 
+Deno.test("a --max_steps that was reached is left out of what continues a run", async () => {
+  const cases = [["12", false], ["13", true], ["3", false]] as const;
+  for (const [steps, stays] of cases) {
+    for (const said of [["--max_steps", steps], [`--max-steps=${steps}`]]) {
+      const meta = { ...META, arguments: [...said, "--compat"] };
+      await withFiles({ "x_resume/meta.json": meta }, async (root) => {
+        const { continueWith } = await only(root);
+        const kept = stays ? said : [];
+        assertEquals(continueWith!.slice(3), [...kept, "--compat", "--from_resume", "1"]);
+      })();
+    }
+  }
+});
+
 Deno.test(
   "a finished run has nothing left to do",
   withFiles({

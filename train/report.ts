@@ -141,7 +141,7 @@ function speed(rows: readonly ReportRow[]): Point[] {
 
 function tiles({ metrics, validation = [] }: Report): string {
   const loss = column(metrics, "loss");
-  const smoothed = smooth(loss, Math.max(4, loss.length / 80));
+  const smoothed = smooth(loss);
   const [first, last] = [loss[0], smoothed.at(-1)];
   const held = column(validation, "loss");
   const best = held.reduce<Point | undefined>((a, b) => a && a[1] <= b[1] ? a : b, undefined);

@@ -85,9 +85,7 @@ class Drawing {
   constructor(chart: Chart, curves: readonly Curve[]) {
     this.#chart = chart;
     this.#curves = curves;
-    this.#smoothed = curves.map(({ points, noisy }) =>
-      noisy ? smooth(points, Math.max(4, points.length / 80)) : points
-    );
+    this.#smoothed = curves.map(({ points, noisy }) => noisy ? smooth(points) : points);
     const xs = curves.flatMap(({ points }) => [points[0]![0], points.at(-1)![0]]);
     this.#x = linearScale(Math.min(...xs), Math.max(...xs), chart.size[0] / 110, true);
     let min = Infinity, max = -Infinity;

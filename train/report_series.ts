@@ -17,9 +17,13 @@ export interface Stretch {
  * The course of a noisy curve: at each point the mean of all, of which a point `n` places away
  * counts `keep ** n`. It does not lag behind, as a mean over the past alone would.
  *
- * @param span Points after which a weight has fallen to about an eighth.
+ * @param span Points after which a weight has fallen to about an eighth; a sixtieth of all, if it is
+ * not given, so that a short curve stays as it is.
  */
-export function smooth(points: readonly Point[], span: number): Point[] {
+export function smooth(
+  points: readonly Point[],
+  span: number = Math.max(1, points.length / 60),
+): Point[] {
   const keep = 1 - 2 / (span + 1);
   const before = decayingSums(points, keep);
   const after = decayingSums(points.toReversed(), keep).reverse();

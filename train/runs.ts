@@ -175,10 +175,32 @@ function parsed(text: string): Record<string, unknown> | undefined {
   }
 }
 
-/** The command of a run with `--from_resume 1` in place of what it said of that. */
-function continuation({ command, arguments: args }: Meta): string[] {
-  const kept = args.filter((arg, i) =>
-    !/^--from[_-]resume(=|$)/.test(arg) && !/^--from[_-]resume$/.test(args[i - 1] ?? "")
+/**
+ * The command of a run with `--from_resume 1` in place of what it said of that, and without a
+ * `--max_steps` that it has reached.
+ */
+function continuation({ command, arguments: args, updates }: Meta): string[] {
+  const kept = without(
+    without(args, "from_resume", () => true),
+    "max_steps",
+    (value) => Number(value) <= updates,
   );
   return ["deno", "task", command, ...kept, "--from_resume", "1"];
+}
+
+/** Arguments without an option, where its value is to go. */
+function without(
+  args: readonly string[],
+  name: string,
+  goes: (value: string) => boolean,
+): string[] {
+  const kept: string[] = [];
+  for (let i = 0; i < args.length; i++) {
+    const [typed, value] = args[i]!.split(/=(.*)/s, 2);
+    const isIt = typed!.replaceAll("-", "_") === `__${name}`;
+    const words = isIt && value === undefined ? 2 : 1;
+    if (!isIt || !goes(value ?? args[i + 1] ?? "")) kept.push(...args.slice(i, i + words));
+    i += words - 1;
+  }
+  return kept;
 }
