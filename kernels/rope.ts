@@ -98,20 +98,20 @@ ${
       gpu,
       SIZE,
       `let n = group * ${SIZE}u + lane;
-  let each = p.heads * p.half;
-  let row = n / each;
+  let row = n / p.half;
   if (row < p.rows) {
-    let head = (n % each) / p.half;
     let i = n % p.half;
-    let at = row * p.stride + head * 2u * p.half + i;
     let angle = min(positions[row], p.positions - 1u) * 2u * p.half + i;
     let c = table[angle];
     var s = table[angle + p.half];
     if (p.back == 1u) { s = -s; }
-    let a = x[at];
-    let b = x[at + p.half];
-    x[at] = a * c - b * s;
-    x[at + p.half] = b * c + a * s;
+    for (var head = 0u; head < p.heads; head++) {
+      let at = row * p.stride + head * 2u * p.half + i;
+      let a = x[at];
+      let b = x[at + p.half];
+      x[at] = a * c - b * s;
+      x[at + p.half] = b * c + a * s;
+    }
   }`,
     )
   }`);
@@ -130,7 +130,7 @@ function rotate(
   const half = headDim / 2 / lanes;
   const turned = heads + kvHeads;
   const params = [rows, turned, half, width / lanes, table.shape[0]!, Number(back)];
-  const workgroups = Math.ceil(rows * turned * half / SIZE);
+  const workgroups = Math.ceil(rows * half / SIZE);
   gpu.run(ropeKernel(gpu, lanes), [x, table, positions], params, workgroups);
 }
 

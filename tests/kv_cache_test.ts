@@ -1,4 +1,5 @@
 import { assert, assertThrows } from "@std/assert";
+import { LANES } from "../kernels/attention/lanes.ts";
 import { ShapeError } from "../kernels/runtime/errors.ts";
 import {
   advance,
@@ -70,12 +71,21 @@ async function checkTurns(
   assert(gpu.memory.live === before, `${gpu.memory.live - before} bytes left in use`);
 }
 
+/** Whether a device lacks what a family's kernels are written in. */
+function cannot({ info }: Gpu, family: "lanes" | "tiled"): boolean {
+  return family === "lanes" && info.subgroupSize !== LANES;
+}
+
 for (const family of ["lanes", "tiled"] as const) {
-  for (const [heads, kvHeads, headDim] of [[4, 2, 8], [8, 2, 64], [6, 2, 24], [1, 1, 96]]) {
+  for (const [heads, kvHeads, headDim] of [[4, 2, 8], [8, 2, 64], [3, 1, 24], [1, 1, 96]]) {
     const layout = { heads: heads!, kvHeads: kvHeads!, headDim: headDim! };
     gpuTest(
       `${family} decoding with ${heads}/${kvHeads} heads of width ${headDim} equals attention to the whole`,
-      (gpu) => checkTurns(gpu, layout, family, [1, 63, 130]),
+      async (gpu) => {
+        const slow = family === "tiled" && gpu.info.software && layout.headDim > 24;
+        if (cannot(gpu, family) || slow) return; // seconds to compile
+        await checkTurns(gpu, layout, family, [1, 63, 130]);
+      },
     );
   }
   gpuTest(

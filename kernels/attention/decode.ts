@@ -118,63 +118,69 @@ var<workgroup> pieces: array<vec4f, ${SIZE}>;
 ${entry(gpu, SIZE, body)}`);
 }
 
-/** Each lane has every eighth key with sums of its own; they are put together at the end. */
+/** Keys that pass at a time in the lanes family. */
+const KEYS = 2;
+
+/** Each lane has every eighth vec4 of the heads; keys and values pass by, whole rows at a time. */
 function lanesKernel(gpu: Gpu, headDim: number, together: number): Kernel {
-  const vecs = headDim / 4;
+  const vecs = headDim / 4, own = Math.ceil(vecs / LANES);
   const heads = (f: (g: number) => string): string => lines(together, f);
-  const vec = (f: (d: number) => string): string => lines(vecs, f);
-  const shown = (name: string, d: number): string =>
-    `vec4f(${
-      [..."xyzw"].map((c) => `subgroupBroadcast(${name}_${d >> 3}.${c}, ${d & 7}u)`).join()
-    })`;
-  const body = `${share(vecs, together, LANES)}
+  const keys = (f: (j: number) => string): string => lines(KEYS, f);
+  const ownVecs = (f: (i: number) => string): string => lines(own, f);
+  const sum = (f: (i: number) => string): string =>
+    Array.from({ length: own }, (_, i) => f(i)).join(" + ");
+  const body = `${share(vecs, together, KEYS)}
+  ${ownVecs((i) => `let d${i} = min(lane + ${i * LANES}u, ${vecs - 1}u);`)}
   ${
     heads((g) =>
-      lines(
-        Math.ceil(vecs / LANES),
-        (i) =>
-          `let q${g}_${i} = qkv[row * stride + (head + ${g}u) * ${vecs}u + min(lane + ${
-            i * LANES
-          }u, ${vecs - 1}u)] * p.scale;`,
-      ) +
-      vec((d) => `let q${g}at${d} = ${shown(`q${g}`, d)}; var o${g}_${d} = vec4f();`) +
-      `var m${g} = -1e30; var l${g} = 0.0;`
+      ownVecs((i) =>
+        `let q${g}_${i} = select(vec4f(), qkv[row * stride + (head + ${g}u) * ${vecs}u + d${i}] * p.scale, ` +
+        `lane + ${i * LANES}u < ${vecs}u); var o${g}_${i} = vec4f();`
+      ) + `var m${g} = -1e30; var l${g} = 0.0;`
     )
   }
-  for (var start = begin; start < end; start += ${LANES}u) {
-    let key = base + min(start + lane, end - 1u) * pitch;
-    ${heads((g) => `var s${g} = 0.0;`)}
-    ${vec((d) => `{ let x = keys[key + ${d}u]; ${heads((g) => `s${g} += dot(x, q${g}at${d});`)} }`)}
+  for (var start = begin; start < end; start += ${KEYS}u) {
+    ${keys((j) => `let key${j} = base + min(start + ${j}u, end - 1u) * pitch;`)}
+    ${keys((j) => ownVecs((i) => `let k${j}_${i} = keys[key${j} + d${i}];`))}
+    ${keys((j) => ownVecs((i) => `let v${j}_${i} = values[key${j} + d${i}];`))}
     ${
     heads((g) =>
-      `s${g} = select(-1e30, s${g}, start + lane < end);
-    {
-      let top = max(m${g}, s${g});
+      `{
+      ${
+        keys((j) =>
+          `let s${j} = select(-1e30, subgroupAdd(${
+            sum((i) => `dot(k${j}_${i}, q${g}_${i})`)
+          }), start + ${j}u < end);`
+        )
+      }
+      var top = m${g};
+      ${keys((j) => `top = max(top, s${j});`)}
       let shrink = exp(m${g} - top);
       m${g} = top;
-      s${g} = select(0.0, exp(s${g} - top), start + lane < end);
-      l${g} = l${g} * shrink + s${g};
-      ${vec((d) => `o${g}_${d} *= shrink;`)}
+      l${g} *= shrink;
+      ${ownVecs((i) => `o${g}_${i} *= shrink;`)}
+      ${
+        keys((j) =>
+          `let w${j} = exp(s${j} - top); l${g} += w${j}; ${
+            ownVecs((i) => `o${g}_${i} += w${j} * v${j}_${i};`)
+          }`
+        )
+      }
     }`
     )
   }
-    ${vec((d) => `{ let x = values[key + ${d}u]; ${heads((g) => `o${g}_${d} += s${g} * x;`)} }`)}
   }
   ${
     heads((g) =>
       `{
-    let top = subgroupMax(m${g});
-    let factor = exp(m${g} - top);
-    let l = subgroupAdd(l${g} * factor);
     let at = (row * p.heads + head + ${g}u) * p.splits + workgroup.z;
-    let r = select(1.0 / l, 1.0, p.splits > 1u) * factor;
-    ${vec((d) => `let x${d} = subgroupAdd(o${g}_${d} * r);`)}
-    for (var d = lane; d < ${vecs}u; d += ${LANES}u) {
-      var x = x0;
-      ${vec((d) => `x = select(x, x${d}, d == ${d}u);`)}
-      out[at * ${vecs}u + d] = x;
-    }
-    if (lane == 0u) { sums[at] = vec2f(top, l); }
+    let r = 1.0 / select(l${g}, 1.0, p.splits > 1u);
+    ${
+        ownVecs((i) =>
+          `if (lane + ${i * LANES}u < ${vecs}u) { out[at * ${vecs}u + d${i}] = o${g}_${i} * r; }`
+        )
+      }
+    if (lane == 0u) { sums[at] = vec2f(m${g}, l${g}); }
   }`
     )
   }`;

@@ -36,7 +36,7 @@ export function toTexture(name: string, x: Tensor): GPUTexture {
     named.set(name, texture);
   }
   const kernel = gpu.kernel("rows_to_texture", () => `
-struct Params { n: u32, stride: u32 }
+struct Params { rows: u32, stride: u32 }
 @group(0) @binding(0) var<storage, read> x: array<vec4f>;
 @group(0) @binding(1) var texture: texture_storage_2d<rgba32float, write>;
 @group(0) @binding(2) var<uniform> p: Params;
@@ -44,15 +44,16 @@ ${
     entry(
       gpu,
       64,
-      `let i = group * 64u + lane;
-  if (i < p.n) {
-    let row = i / p.stride;
-    let at = vec2u(i % p.stride + row / ${HEIGHT}u * p.stride, row % ${HEIGHT}u);
-    textureStore(texture, at, x[i]);
+      `let q = workgroup.x * 64u + lane;
+  if (q < p.stride) {
+    for (var row = workgroup.y; row < p.rows; row += workgroups.y) {
+      let at = vec2u(q + row / ${HEIGHT}u * p.stride, row % ${HEIGHT}u);
+      textureStore(texture, at, x[row * p.stride + q]);
+    }
   }`,
     )
   }`);
-  gpu.run(kernel, [x, texture], [x.size / 4, stride], Math.ceil(x.size / 256));
+  gpu.run(kernel, [x, texture], [rows, stride], [Math.ceil(stride / 64), Math.min(rows, 4096)]);
   return texture;
 }
 
