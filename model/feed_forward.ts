@@ -1,5 +1,6 @@
 import { balanceLoss, expertFeedForward, routeTokens } from "../kernels/experts.ts";
 import { linear } from "../kernels/matmul.ts";
+import { gatherRows } from "../kernels/rows.ts";
 import type { Tensor } from "../kernels/runtime/tensor.ts";
 import type { Sequences } from "../kernels/sequences.ts";
 import { softmax } from "../kernels/softmax.ts";
@@ -12,6 +13,8 @@ export type Weights = (name: string) => Tensor;
 
 /** Asks for the losses that keep experts evenly used. */
 export interface Balance {
+  /** Which rows form which sequence. */
+  readonly sequences: Sequences;
   /** Factor on each loss beside the configuration's α. */
   readonly weight: number;
   /** Where the loss [1] of each mixture that is passed is put, to be disposed of by whoever asks. */
@@ -50,27 +53,36 @@ export function feedForwardSpecs(at: string, config: MiniMindConfig): ParameterS
  * @param x Normed rows [T, width].
  * @param weights Its parameters by their names without `at`, for example `down_proj.weight`.
  * @param residual Added to the output [T, width].
- * @param sequences Which rows form which sequence.
- * @param balance Asks for the balance losses, of experts alone; `x` must have all rows of the sequences then.
+ * @param balance Asks for a mixture's balance loss, for which `x` has all rows of the sequences, of which `rows` pass
+ *   the experts; all unless given.
+ * @returns [T, width], or [R, width] where R rows were asked for.
  */
 export function feedForward(
   x: Tensor,
   weights: Weights,
   config: MiniMindConfig,
   residual: Tensor,
-  sequences?: Sequences,
-  balance?: Balance,
+  balance?: Balance & { readonly rows?: Tensor },
 ): Tensor {
   if (!config.use_moe) return swigluNetwork(x, weights, "", residual);
-  const { num_experts_per_tok: choices, norm_topk_prob: normalize } = config;
+  const options = { choices: config.num_experts_per_tok, normalize: config.norm_topk_prob };
   using scope = x.gpu.scope();
-  const scores = softmax(linear(x, weights("gate.weight")));
-  const routing = routeTokens(scores, { choices, normalize });
-  if (balance && sequences) {
-    const alpha = config.aux_loss_alpha * balance.weight;
-    balance.losses.push(
+  let scores = softmax(linear(x, weights("gate.weight")));
+  let routing = routeTokens(scores, options);
+  if (balance) {
+    const { sequences, weight, losses, rows } = balance;
+    const alpha = config.aux_loss_alpha * weight;
+    losses.push(
       x.gpu.detached(() => balanceLoss(scores, routing, sequences, alpha, config.seq_aux)),
     );
+    if (rows) {
+      [x, residual, scores] = [
+        gatherRows(x, rows),
+        gatherRows(residual, rows),
+        gatherRows(scores, rows),
+      ];
+      routing = routeTokens(scores, options);
+    }
   }
   let y = residual;
   for (const n of numbers(config.n_shared_experts)) {

@@ -152,17 +152,16 @@ export class MiniMind implements Disposable {
       appendToCache(cached, qkv, context.rows, heads);
       attended = attentionDecode(qkv, cached, context.rows, heads);
     } else attended = attention(qkv, context, { ...heads, causal: true });
-    // the balance of experts is that of all rows
-    if (rows && !balance) [attended, x] = [gatherRows(attended, rows), gatherRows(x, rows)];
+    // a gate whose balance is wanted sees all rows
+    const early = balance ? undefined : rows;
+    if (early) [attended, x] = [gatherRows(attended, early), gatherRows(x, early)];
     const h = linear(attended, weight("self_attn.o_proj"), { residual: x });
-    const y = feedForward(
+    return scope.keep(feedForward(
       rmsNorm(h, weight("post_attention_layernorm"), config.rms_norm_eps),
       (name) => this.#parameters.get(`model.layers.${layer}.mlp.${name}`),
       config,
       h,
-      "cache" in context ? undefined : context,
-      balance,
-    );
-    return scope.keep(rows && balance ? gatherRows(y, rows) : y);
+      balance && { ...balance, rows },
+    ));
   }
 }

@@ -7,7 +7,7 @@ import { gatherRows, spliceRows } from "../kernels/rows.ts";
 import { ShapeError } from "../kernels/runtime/errors.ts";
 import type { Gpu } from "../kernels/runtime/gpu.ts";
 import type { Tensor } from "../kernels/runtime/tensor.ts";
-import { packSequences } from "../kernels/sequences.ts";
+import { packSequences, type Sequences } from "../kernels/sequences.ts";
 import type { Batch } from "./batch.ts";
 import { ClipVision, clipVisionSpecs } from "./clip_vision.ts";
 import { type ClipVisionConfig, type MiniMindConfig, patchCount } from "./config.ts";
@@ -141,20 +141,12 @@ export class Vlm implements Disposable {
    * @param batch What to learn.
    * @param weight Factor on each token's loss; 1 / (number of labels) gives the mean.
    * @param features Features of the batch's pictures; encoded here unless given.
-   * @param balance Asks for the losses that keep experts evenly used as well; they are the caller's.
    * @returns The loss [1].
    */
-  loss(batch: Batch, weight: number, features?: Tensor, balance?: Balance): Tensor {
-    const { gpu } = this;
-    using scope = gpu.scope();
-    const pictures = batch.pictureCount > 0
-      ? features ?? this.encodePictures(batch.pictures, batch.pictureCount)
-      : undefined;
-    const x = this.embed(batch.ids, batch.imageRows, pictures);
-    const rows = gpu.tensor(batch.labelRows, [batch.labelRows.length]);
-    const sequences = packSequences(gpu, batch.lengths);
-    const hidden = this.language.forward(x, sequences, rows, balance);
-    return scope.keep(crossEntropy(hidden, this.language.embedding, batch.targets, { weight }));
+  loss(batch: Batch, weight: number, features?: Tensor): Tensor {
+    using scope = this.gpu.scope();
+    const sequences = packSequences(this.gpu, batch.lengths);
+    return scope.keep(this.#crossEntropy(batch, weight, features, sequences));
   }
 
   /**
@@ -165,13 +157,32 @@ export class Vlm implements Disposable {
    */
   losses(batch: Batch, share: number, features?: Tensor): { loss: Tensor; auxLoss?: Tensor } {
     const { use_moe, aux_loss_alpha } = this.config.language;
-    const balanced = use_moe && aux_loss_alpha > 0;
-    const balance = balanced ? { weight: share, losses: [] as Tensor[] } : undefined;
+    const weight = share / batch.labelRows.length;
+    if (!use_moe || aux_loss_alpha === 0) return { loss: this.loss(batch, weight, features) };
     using scope = this.gpu.scope();
-    const loss = scope.keep(this.loss(batch, share / batch.labelRows.length, features, balance));
-    if (!balance) return { loss };
+    const sequences = packSequences(this.gpu, batch.lengths);
+    const balance: Balance = { sequences, weight: share, losses: [] };
+    const loss = scope.keep(this.#crossEntropy(batch, weight, features, sequences, balance));
     const auxLosses = balance.losses.map((loss) => this.gpu.adopt(loss));
     return { loss, auxLoss: scope.keep(auxLosses.reduce(add)) };
+  }
+
+  #crossEntropy(
+    batch: Batch,
+    weight: number,
+    features: Tensor | undefined,
+    sequences: Sequences,
+    balance?: Balance,
+  ): Tensor {
+    const { gpu } = this;
+    using scope = gpu.scope();
+    const pictures = batch.pictureCount > 0
+      ? features ?? this.encodePictures(batch.pictures, batch.pictureCount)
+      : undefined;
+    const x = this.embed(batch.ids, batch.imageRows, pictures);
+    const rows = gpu.tensor(batch.labelRows, [batch.labelRows.length]);
+    const hidden = this.language.forward(x, sequences, rows, balance);
+    return scope.keep(crossEntropy(hidden, this.language.embedding, batch.targets, { weight }));
   }
 
   /** Frees the weights. */
