@@ -4,6 +4,7 @@ import { DataError } from "../kernels/runtime/errors.ts";
 import { type Batch, packSamples, type Sample } from "../model/batch.ts";
 import { type DatasetSource, TOKENS_PER_PICTURE, VlmDataset } from "./dataset.ts";
 import { SampleOrder } from "./order.ts";
+import { openPictures } from "./picture_source.ts";
 import { openRows } from "./row_source.ts";
 import { SampleWorkers } from "./sample_workers.ts";
 
@@ -87,16 +88,18 @@ export class Loader implements AsyncDisposable {
     using rows = openRows(source.dataPath, source.rowIndex);
     if (rows.length === 0) throw new DataError(`The data file ${rows.path} has no rows.`);
     const { length, index: rowIndex } = rows;
+    using pictures = openPictures(source.imagesPath, source.pictureIndex);
+    const known = { ...source, rowIndex, ...(pictures.index && { pictureIndex: pictures.index }) };
     this.length = length;
     this.#options = options;
     this.#order = new SampleOrder({ ...options, length, sizeOf: (index) => rows.bytes(index) });
     this.stepsPerEpoch = this.#order.stepsPerEpoch;
     if (count > 0) {
       const workers = this.#resources.use(new SampleWorkers(count));
-      workers.open({ ...source, rowIndex });
+      workers.open(known);
       this.#sample = (index) => workers.sample(index);
     } else {
-      const dataset = this.#resources.use(VlmDataset.open({ ...source, rowIndex }));
+      const dataset = this.#resources.use(VlmDataset.open(known));
       this.#sample = (index) => dataset.sample(index);
     }
   }
