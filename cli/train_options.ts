@@ -250,7 +250,8 @@ export function trainOptions(preset: TrainPreset) {
     }),
     compat: flag({
       section: TRAIN,
-      help: "Count accumulation as the original does, its tail left over.",
+      help:
+        "Count accumulation as the original does, its tail left over, and balance experts over padding as well.",
     }),
     from_resume: zeroOrOne({
       section: TRAIN,

@@ -32,6 +32,9 @@ export async function openLoader(settings: RunSettings, report: ProgressReport):
     seed: settings.seed,
     workers: settings.workers,
     onBadSample: settings.onBadSample,
+    // only to the balance of experts does padding matter
+    padTo: settings.compat && settings.language.use_moe ? settings.maxLength - 1 : 0,
+    padId: tokenizer.tokenizer.padId,
     onSkip: (error) => report.say(`skipped: ${error.message}`),
   });
 }
