@@ -34,6 +34,10 @@ const GLIMPSE: Program = {
       summary: "Brings models and data sets from Hugging Face, a mirror of it, or ModelScope.",
       load: () => import("./cli/fetch.ts"),
     },
+    extract: {
+      summary: "Unpacks a zip archive; training reads pictures from it as it is.",
+      load: () => import("./cli/extract.ts"),
+    },
     sample: {
       summary: "Makes a small folder of random weights, pictures and captions to try things on.",
       load: () => import("./cli/sample.ts"),

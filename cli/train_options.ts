@@ -84,12 +84,12 @@ export function trainOptions(preset: TrainPreset) {
     }),
     data_path: path({
       section: FILES,
-      help: "Conversations, one JSON object a line.",
+      help: "Conversations: .jsonl, .json (LLaVA), .csv or .tsv.",
       defaultText: `dataset/${preset.data}_data.jsonl`,
     }),
     images_path: path({
       section: FILES,
-      help: "Folder of the pictures that they name.",
+      help: "Folder of the pictures that they name, or a zip archive.",
       defaultText: `dataset/${preset.data}_images`,
     }),
     save_dir: path({ section: FILES, help: "Folder of the weights.", defaultText: "out" }),
@@ -251,7 +251,8 @@ export function trainOptions(preset: TrainPreset) {
     }),
     compat: flag({
       section: TRAIN,
-      help: "Count accumulation as the original does, its tail left over.",
+      help:
+        "Count accumulation as the original does, its tail left over, and balance experts over padding as well.",
     }),
     from_resume: zeroOrOne({
       section: TRAIN,

@@ -8,15 +8,16 @@ import { ImageProcessor } from "../model/image_processor.ts";
 import { encodeConversation } from "../model/loss_mask.ts";
 import { findRuns, imagePlaceholder } from "../model/placeholders.ts";
 import { Tokenizer } from "../model/tokenizer.ts";
-import { decodePicture } from "./picture.ts";
+import { openPictures, type PictureSource } from "./picture_source.ts";
 import { type ConversationRow, readRow } from "./row.ts";
 import { openRows, type RowIndex, type RowSource } from "./row_source.ts";
+import type { ZipIndex } from "./zip_archive.ts";
 
 /** What a data set is made of; it can be sent to a worker. */
 export interface DatasetSource {
   /** The file of rows, in a format that `row_source.ts` reads. */
   readonly dataPath: string;
-  /** The folder that the pictures' names are relative to. */
+  /** The folder that the pictures' names are relative to, or a zip archive of it. */
   readonly imagesPath: string;
   /** The tokenizer's files, with the chat template. */
   readonly tokenizer: TokenizerFiles;
@@ -30,6 +31,8 @@ export interface DatasetSource {
   readonly placeholder?: string;
   /** Where the file's rows are, if that is known. */
   readonly rowIndex?: RowIndex;
+  /** Where the pictures are in their archive, if that is known. */
+  readonly pictureIndex?: ZipIndex;
 }
 
 /** Placeholders that a picture takes where nothing else is said: 14 × 14 patches. */
@@ -53,16 +56,18 @@ const IMAGE_TOKEN = "<image>";
 export class VlmDataset implements Disposable {
   readonly #source: DatasetSource;
   readonly #rows: RowSource;
+  readonly #pictures: PictureSource;
   readonly #tokenizer: Tokenizer;
   readonly #template: ChatTemplate;
   readonly #processor: ImageProcessor;
   /** Text and tokens of a picture. */
   readonly #picture: { readonly text: string; readonly ids: readonly number[] };
 
-  private constructor(source: DatasetSource, rows: RowSource) {
+  private constructor(source: DatasetSource, rows: RowSource, pictures: PictureSource) {
     const { tokenizer, preprocessor } = source;
     this.#source = source;
     this.#rows = rows;
+    this.#pictures = pictures;
     this.#tokenizer = new Tokenizer(tokenizer.tokenizer, tokenizer.config);
     this.#template = ChatTemplate.fromConfig(tokenizer.config);
     this.#processor = new ImageProcessor(preprocessor);
@@ -86,13 +91,12 @@ export class VlmDataset implements Disposable {
    * @throws {UsageError} where the placeholder is not one token.
    */
   static open(source: DatasetSource): VlmDataset {
-    const rows = openRows(source.dataPath, source.rowIndex);
-    try {
-      return new VlmDataset(source, rows);
-    } catch (error) {
-      rows[Symbol.dispose]();
-      throw error;
-    }
+    using opened = new DisposableStack();
+    const rows = opened.use(openRows(source.dataPath, source.rowIndex));
+    const pictures = opened.use(openPictures(source.imagesPath, source.pictureIndex));
+    const dataset = new VlmDataset(source, rows, pictures);
+    opened.move();
+    return dataset;
   }
 
   /** Number of rows. */
@@ -145,12 +149,12 @@ export class VlmDataset implements Disposable {
   }
 
   async #pixels(name: string): Promise<Uint8Array<ArrayBuffer>> {
-    const picture = await decodePicture(`${this.#source.imagesPath}/${name}`);
-    return new Uint8Array(this.#processor.process(picture));
+    return new Uint8Array(this.#processor.process(await this.#pictures.decode(name)));
   }
 
-  /** Closes the file. */
+  /** Closes the files. */
   [Symbol.dispose](): void {
     this.#rows[Symbol.dispose]();
+    this.#pictures[Symbol.dispose]();
   }
 }

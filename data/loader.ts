@@ -4,6 +4,7 @@ import { DataError } from "../kernels/runtime/errors.ts";
 import { type Batch, packSamples, type Sample } from "../model/batch.ts";
 import { type DatasetSource, TOKENS_PER_PICTURE, VlmDataset } from "./dataset.ts";
 import { SampleOrder } from "./order.ts";
+import { openPictures } from "./picture_source.ts";
 import { openRows } from "./row_source.ts";
 import { SampleWorkers } from "./sample_workers.ts";
 
@@ -89,6 +90,8 @@ export class Loader implements AsyncDisposable {
     using rows = openRows(source.dataPath, source.rowIndex);
     if (rows.length === 0) throw new DataError(`The data file ${rows.path} has no rows.`);
     const { index: rowIndex } = rows;
+    using pictures = openPictures(source.imagesPath, source.pictureIndex);
+    const known = { ...source, rowIndex, ...(pictures.index && { pictureIndex: pictures.index }) };
     const chosen = options.choose?.(rows.length);
     this.length = chosen?.length ?? rows.length;
     this.#options = options;
@@ -101,10 +104,10 @@ export class Loader implements AsyncDisposable {
     this.stepsPerEpoch = this.#order.stepsPerEpoch;
     if (count > 0) {
       const workers = this.#resources.use(new SampleWorkers(count));
-      workers.open({ ...source, rowIndex });
+      workers.open(known);
       this.#sample = (index) => workers.sample(index);
     } else {
-      const dataset = this.#resources.use(VlmDataset.open({ ...source, rowIndex }));
+      const dataset = this.#resources.use(VlmDataset.open(known));
       this.#sample = (index) => dataset.sample(index);
     }
   }

@@ -21,10 +21,13 @@ const FORMATS = ["jpeg", "png", "webp", "gif", "tiff", "heif"];
  * GIF is black, where Pillow shows the palette's colour.
  *
  * @param source The file's bytes, or its path.
+ * @param name What errors call it.
  * @throws {DataError} that names the path, where there is one, and says what is wrong.
  */
-export async function decodePicture(source: Uint8Array | string): Promise<RgbPicture> {
-  const name = typeof source === "string" ? `picture ${source}` : "the picture";
+export async function decodePicture(
+  source: Uint8Array | string,
+  name: string = typeof source === "string" ? `picture ${source}` : "the picture",
+): Promise<RgbPicture> {
   const bytes = typeof source === "string" ? await readPicture(source) : source;
   const open = isBmp(bytes) ? undefined : await loadSharp();
   try {
@@ -36,7 +39,12 @@ export async function decodePicture(source: Uint8Array | string): Promise<RgbPic
   }
 }
 
-async function readPicture(path: string): Promise<Uint8Array> {
+/**
+ * Reads a picture's file.
+ *
+ * @throws {DataError} that names the path, where it does not exist or cannot be read.
+ */
+export async function readPicture(path: string): Promise<Uint8Array> {
   try {
     return await Deno.readFile(path);
   } catch (cause) {

@@ -15,12 +15,16 @@ function makeTable(): Uint32Array {
   return table;
 }
 
-/** The CRC-32 of zip, gzip and PNG (polynomial 0xedb88320), eight bytes at a time. */
-export function crc32(bytes: Uint8Array): number {
+/**
+ * The CRC-32 of zip, gzip and PNG (polynomial 0xedb88320), eight bytes at a time.
+ *
+ * @param before That of what stands before the bytes.
+ */
+export function crc32(bytes: Uint8Array, before = 0): number {
   const table = TABLE;
   const data = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   const whole = bytes.length - bytes.length % 8;
-  let sum = ~0;
+  let sum = ~before;
   for (let i = 0; i < whole; i += 8) {
     const low = data.getUint32(i, true) ^ sum;
     const high = data.getUint32(i + 4, true);

@@ -6,7 +6,7 @@ import { gpuTest } from "./support/gpu.ts";
 
 const GREEDY = { temperature: 0, stopIds: [], random: new Random(1) };
 
-for (const name of ["dense", "yarn"] as const) {
+for (const name of ["dense", "moe", "yarn"] as const) {
   gpuTest(
     `${name}: greedy generation is the original's, also after a part was read before`,
     async (gpu) => {

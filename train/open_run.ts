@@ -42,6 +42,9 @@ export async function openData(settings: RunSettings, report: ProgressReport): P
     batchSize: settings.batchSize,
     seed,
     onBadSample: settings.onBadSample,
+    // only to the balance of experts does padding matter
+    padTo: settings.compat && settings.language.use_moe ? settings.maxLength - 1 : 0,
+    padId: tokenizer.tokenizer.padId,
     onSkip: (error: Error) => report.say(`skipped: ${error.message}`),
   };
   const split = valRatio > 0 && valPath === undefined;
