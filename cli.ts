@@ -22,6 +22,10 @@ const GLIMPSE: Program = {
       summary: "Lists the runs of a folder: where each stands, and how to continue it.",
       load: () => import("./cli/runs.ts"),
     },
+    sft: {
+      summary: "Trains projection and language model on dialogues about pictures.",
+      load: () => import("./cli/sft.ts"),
+    },
     doctor: {
       summary: "Shows the GPU, its limits and features, and how fast it is.",
       load: () => import("./cli/doctor.ts"),

@@ -6,6 +6,8 @@ import { Random } from "../model/random.ts";
 export interface OrderOptions {
   /** Number of samples. */
   readonly length: number;
+  /** The samples meant, where not all of the first `length`. */
+  readonly rows?: Uint32Array | undefined;
   /** Samples a batch; the last one of an epoch has what is left. */
   readonly batchSize: number;
   /** Whether each epoch has an order of its own, rather than that of the file. */
@@ -62,8 +64,8 @@ export class SampleOrder {
 }
 
 function epochOrder(options: OrderOptions, epoch: number): Uint32Array {
-  const { length, shuffle, seed, batchSize, groupWindow = 0, sizeOf = () => 0 } = options;
-  const indices = Uint32Array.from({ length }, (_, index) => index);
+  const { length, rows, shuffle, seed, batchSize, groupWindow = 0, sizeOf = () => 0 } = options;
+  const indices = rows?.slice() ?? Uint32Array.from({ length }, (_, index) => index);
   const random = new Random(seed).fork(`samples of epoch ${epoch}`);
   if (shuffle) random.shuffle(indices);
   const window = groupWindow * batchSize;
