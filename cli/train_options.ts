@@ -174,7 +174,7 @@ export function trainOptions(preset: TrainPreset) {
     }),
     batch_size: integer({
       section: TRAIN,
-      help: "Samples a batch.",
+      help: "Samples a batch, of each process where mpirun starts several.",
       default: preset.batchSize,
       min: 1,
     }),
@@ -253,6 +253,12 @@ export function trainOptions(preset: TrainPreset) {
       section: TRAIN,
       help:
         "Count accumulation as the original does, its tail left over, and balance experts over padding as well.",
+    }),
+    timeout: number({
+      section: TRAIN,
+      help: "Seconds that a process waits for the others before all end.",
+      default: 1800,
+      min: 1,
     }),
     from_resume: zeroOrOne({
       section: TRAIN,

@@ -8,9 +8,10 @@ import { patchCount } from "../model/config.ts";
 import { Random } from "../model/random.ts";
 import type { Tokenizer } from "../model/tokenizer.ts";
 import type { Vlm } from "../model/vlm.ts";
+import type { Communicator } from "./communicator.ts";
 import { trainPolicy } from "./freeze.ts";
 import type { ProgressReport } from "./progress.ts";
-import { type RunSettings, weightPath } from "./settings.ts";
+import { type RunSettings, startWeights } from "./settings.ts";
 
 /** A run's data. */
 export interface RunData extends AsyncDisposable {
@@ -22,8 +23,12 @@ export interface RunData extends AsyncDisposable {
   readonly tokenizer: Tokenizer;
 }
 
-/** Opens a run's data. */
-export async function openData(settings: RunSettings, report: ProgressReport): Promise<RunData> {
+/** Opens a run's data, of which each rank takes its part of every batch. */
+export async function openData(
+  settings: RunSettings,
+  report: ProgressReport,
+  { rank, size }: Communicator,
+): Promise<RunData> {
   const { folder, valPath, valRatio, seed } = settings;
   const [tokenizer, processor, clip] = await Promise.all([
     loadTokenizer(folder.tokenizer),
@@ -39,13 +44,14 @@ export async function openData(settings: RunSettings, report: ProgressReport): P
     tokensPerPicture: patchCount(clip),
   };
   const common = {
-    batchSize: settings.batchSize,
+    batchSize: settings.batchSize * size,
+    part: { rank, size },
     seed,
     onBadSample: settings.onBadSample,
     // only to the balance of experts does padding matter
     padTo: settings.compat && settings.language.use_moe ? settings.maxLength - 1 : 0,
     padId: tokenizer.tokenizer.padId,
-    onSkip: (error: Error) => report.say(`skipped: ${error.message}`),
+    onSkip: (error: Error) => report.warn(`skipped: ${error.message}`),
   };
   const split = valRatio > 0 && valPath === undefined;
   await using opened = new AsyncDisposableStack();
@@ -84,11 +90,9 @@ export async function openVlm(
   settings: RunSettings,
   report: ProgressReport,
 ): Promise<Vlm> {
-  const { folder, fromWeight, hiddenSize, language } = settings;
+  const { folder, hiddenSize, language } = settings;
   const { processor } = await loadImageProcessor(folder.vision);
-  const weights = fromWeight === "none"
-    ? undefined
-    : weightPath(folder.out, fromWeight, hiddenSize, language.use_moe ?? false);
+  const weights = startWeights(settings);
   const { vlm, newProjection } = await loadVlm(gpu, {
     weights,
     vision: folder.vision,

@@ -87,6 +87,11 @@ export class AdamW implements Disposable {
     return { norm: values[STATE.norm]!, skipped: values[STATE.skipped]! };
   }
 
+  /** What it keeps from update to update, as it lies on the device. */
+  state(): Tensor[] {
+    return [this.#state, ...this.#moments.flatMap(({ first, second }) => [first, second])];
+  }
+
   /** Everything that must be kept to go on later, by name: the trained parameters, their moments, the state. The views are freed with `scope`. */
   *tensors(): Generator<NamedTensor> {
     yield ["optimizer", this.#state];

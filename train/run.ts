@@ -1,20 +1,23 @@
 import { join } from "@std/path";
 import type { LoadedBatch, Loader } from "../data/loader.ts";
 import { loadStrictly, saveVlm } from "../data/vlm_files.ts";
+import { GlimpseError } from "../kernels/runtime/errors.ts";
 import { Gpu } from "../kernels/runtime/gpu.ts";
 import type { Vlm } from "../model/vlm.ts";
 import config from "../deno.json" with { type: "json" };
 import { answer } from "./answers.ts";
 import { Checkpoints, requireSame, type RunState } from "./checkpoint.ts";
-import { dataFingerprint } from "./fingerprint.ts";
+import { ALONE, type Communicator } from "./communicator.ts";
+import { broadcastTensors, requireAgreement } from "./data_parallel.ts";
+import { dataFingerprint, modelFingerprints } from "./fingerprint.ts";
 import { openData, openVlm, type RunData } from "./open_run.ts";
 import { AdamW } from "./optimizer.ts";
 import { openOriginalResume } from "./original_resume.ts";
 import type { ProgressReport } from "./progress.ts";
-import { runName, type RunResult, type RunSettings, weightPath } from "./settings.ts";
+import { runName, type RunResult, type RunSettings, startWeights, weightPath } from "./settings.ts";
 import { Trainer, type Update } from "./trainer.ts";
 import { validate } from "./validation.ts";
-import { RunWatch } from "./watch.ts";
+import { RunWatch, SilentWatch, type Watch } from "./watch.ts";
 
 /**
  * Trains a model as told, saving weights and a checkpoint at every interval and at the end.
@@ -22,13 +25,15 @@ import { RunWatch } from "./watch.ts";
  * @param settings What to do.
  * @param report Where progress is shown.
  * @param signal Ends the run after the step in progress, with everything saved.
+ * @param ranks The processes that train together, of which the first shows and writes; this one alone unless given.
  */
 export async function runTraining(
   settings: RunSettings,
   report: ProgressReport,
   signal: AbortSignal,
+  ranks: Communicator = ALONE,
 ): Promise<RunResult> {
-  await using data = await openData(settings, report);
+  await using data = await openData(settings, report, ranks);
   using gpu = await Gpu.open(settings.device);
   using vlm = await openVlm(gpu, settings, report);
   const { gradClip: clip, adamw } = settings;
@@ -36,12 +41,39 @@ export async function runTraining(
   const folder = join(settings.folder.checkpoints, `${runName(settings)}_resume`);
   const checkpoints = new Checkpoints(folder, settings.keep);
   const fixed = await fixedSettings(settings, vlm, data.train);
-  const start = settings.resume
-    ? await resume(checkpoints, fixed, data.train, vlm, optimizer, report)
-    : { epoch: 0, step: 0, updates: 0, loss: NaN };
-  await using watch = await RunWatch.open(settings, report, gpu, start);
-  using run = new TrainingRun(settings, data, vlm, optimizer, checkpoints, fixed, start, watch);
+  await meet(ranks, settings, vlm, fixed, report);
+  let start: Start = { epoch: 0, step: 0, updates: 0, loss: NaN };
+  if (settings.resume && ranks.rank === 0) {
+    start = await resume(checkpoints, fixed, data.train, vlm, optimizer, report);
+  }
+  [start] = await ranks.gather(start) as [Start];
+  start = { ...start, loss: start.loss ?? NaN }; // JSON has no NaN
+  await broadcastTensors(
+    gpu,
+    ranks,
+    vlm.parameters.specs.map(({ name }) => vlm.parameters.get(name)),
+  );
+  await broadcastTensors(gpu, ranks, optimizer.state());
+  await using watch = ranks.rank === 0
+    ? await RunWatch.open(settings, report, gpu, start)
+    : new SilentWatch(settings, start.loss);
+  const parts = { settings, data, vlm, optimizer, checkpoints, fixed, start, watch, report, ranks };
+  using run = new TrainingRun(parts);
   return await run.train(signal);
+}
+
+/** What a run consists of. */
+interface RunParts {
+  readonly settings: RunSettings;
+  readonly data: RunData;
+  readonly vlm: Vlm;
+  readonly optimizer: AdamW;
+  readonly checkpoints: Checkpoints;
+  readonly fixed: RunState["fixed"];
+  readonly start: Start;
+  readonly watch: Watch;
+  readonly report: ProgressReport;
+  readonly ranks: Communicator;
 }
 
 /** A run in progress. */
@@ -49,34 +81,22 @@ class TrainingRun implements Disposable {
   readonly #settings: RunSettings;
   readonly #data: RunData;
   readonly #vlm: Vlm;
-  readonly #optimizer: AdamW;
-  readonly #checkpoints: Checkpoints;
-  readonly #fixed: RunState["fixed"];
-  readonly #start: Start;
-  readonly #watch: RunWatch;
+  readonly #parts: RunParts;
+  readonly #watch: Watch;
+  readonly #ranks: Communicator;
   readonly #trainer: Trainer;
   #best = Infinity;
 
-  constructor(
-    settings: RunSettings,
-    data: RunData,
-    vlm: Vlm,
-    optimizer: AdamW,
-    checkpoints: Checkpoints,
-    fixed: RunState["fixed"],
-    start: Start,
-    watch: RunWatch,
-  ) {
+  constructor(parts: RunParts) {
+    const { settings, data, vlm, ranks } = parts;
     const { learningRate: language, projectorLearningRate: projector = language } = settings;
     const { epochs, warmupSteps, accumulationSteps, compat } = settings;
     this.#settings = settings;
     this.#data = data;
     this.#vlm = vlm;
-    this.#optimizer = optimizer;
-    this.#checkpoints = checkpoints;
-    this.#fixed = fixed;
-    this.#start = start;
-    this.#watch = watch;
+    this.#parts = parts;
+    this.#watch = parts.watch;
+    this.#ranks = ranks;
     const options = {
       epochs,
       stepsPerEpoch: data.train.stepsPerEpoch,
@@ -84,13 +104,14 @@ class TrainingRun implements Disposable {
       warmupSteps,
       accumulationSteps,
       compat,
+      ranks,
     };
-    this.#trainer = new Trainer(vlm, optimizer, options, start.updates);
+    this.#trainer = new Trainer(vlm, parts.optimizer, options, parts.start.updates);
   }
 
   async train(signal: AbortSignal): Promise<RunResult> {
     const { epochs, maxSteps = Infinity, saveInterval, sampleEvery } = this.#settings;
-    const { epoch, step } = this.#start;
+    const { epoch, step } = this.#parts.start;
     const { stepsPerEpoch } = this.#data.train;
     let [interrupted, due] = [false, false];
     let end: RunState["state"] = "finished";
@@ -102,7 +123,7 @@ class TrainingRun implements Disposable {
       const { updates } = this.#trainer;
       const updated = updates > before;
       const last = placed.epoch + 1 === epochs && batch === stepsPerEpoch;
-      interrupted = signal.aborted;
+      interrupted = (await this.#ranks.sum(Float64Array.of(Number(signal.aborted))))[0]! > 0;
       const ends = last || interrupted || (updated && updates >= maxSteps);
       due ||= batch % saveInterval === 0 || batch === stepsPerEpoch || ends;
       if (updated && sampleEvery > 0 && updates % sampleEvery === 0) await this.#sample();
@@ -132,9 +153,13 @@ class TrainingRun implements Disposable {
   }
 
   #mention({ epoch, step, batch }: LoadedBatch): void {
-    if (batch.labelRows.length > 0) return;
+    const several = this.#ranks.size > 1;
+    if (batch.labelRows.length > 0 || (several && batch.samples === 0)) return;
     const place = `epoch ${epoch + 1}, batch ${step + 1}`;
-    this.#watch.say(`${place}: no sample has an answer to learn; the batch is left out.`);
+    const what = several ? "this rank's part of the batch" : "the batch";
+    this.#parts.report.warn(
+      `${place}: no sample has an answer to learn; ${what} is left out.`,
+    );
   }
 
   #show(updates: readonly Update[]): void {
@@ -147,6 +172,7 @@ class TrainingRun implements Disposable {
 
   async #sample(): Promise<void> {
     this.#show(await this.#trainer.flush());
+    if (this.#ranks.rank > 0) return;
     const sample = await this.#data.train.sample(0).catch(() => undefined);
     const { updates } = this.#trainer;
     const said = sample && await answer(this.#vlm, this.#data.tokenizer, sample, updates);
@@ -154,38 +180,44 @@ class TrainingRun implements Disposable {
   }
 
   async #save({ epoch, step }: LoadedBatch, state: RunState["state"]): Promise<void> {
-    const { gpu } = this.#vlm;
     let bad: unknown;
     try {
       this.#show(await this.#trainer.flush());
     } catch (error) {
       [bad, state] = [error, "stopped"];
     }
+    if (this.#ranks.rank === 0) await this.#write(epoch, step, state);
+    if (bad) throw bad;
+    if (!this.#data.validation) return;
+    const result = await validate(this.#vlm, this.#data.validation, this.#ranks);
+    this.#watch.validation(this.#trainer.updates, result);
+    if (result.val_loss >= this.#best) return;
+    this.#best = result.val_loss;
+    if (this.#ranks.rank === 0) await saveVlm(this.#vlm, this.#weights("_best"));
+  }
+
+  async #write(epoch: number, step: number, state: RunState["state"]): Promise<void> {
+    const { gpu } = this.#vlm;
+    const { checkpoints, fixed, optimizer } = this.#parts;
+    const { command: [command = "", ...args], batchSize } = this.#settings;
     const done = step + 1 === this.#data.train.stepsPerEpoch;
-    const [command = "", ...args] = this.#settings.command;
     using _scope = gpu.scope();
-    await this.#checkpoints.save(gpu, {
+    await checkpoints.save(gpu, {
       version: config.version,
       command,
       arguments: args,
       epoch: done ? epoch + 1 : epoch,
       step: done ? 0 : step + 1,
+      samples: done ? 0 : (step + 1) * batchSize * this.#ranks.size,
       updates: this.#trainer.updates,
       loss: this.#watch.loss,
       state,
       saved_at: new Date().toISOString(),
       weights: this.#weights(),
-      fixed: this.#fixed,
+      fixed,
       trainer: {},
-    }, this.#optimizer.tensors());
+    }, optimizer.tensors());
     await saveVlm(this.#vlm, this.#weights());
-    if (bad) throw bad;
-    if (!this.#data.validation) return;
-    const result = await validate(this.#vlm, this.#data.validation);
-    this.#watch.validation(this.#trainer.updates, result);
-    if (result.val_loss >= this.#best) return;
-    this.#best = result.val_loss;
-    await saveVlm(this.#vlm, this.#weights("_best"));
   }
 }
 
@@ -196,7 +228,7 @@ type Start = Pick<RunState, "epoch" | "step" | "updates" | "loss">;
 async function resume(
   checkpoints: Checkpoints,
   fixed: RunState["fixed"],
-  { stepsPerEpoch }: Loader,
+  { stepsPerEpoch, batchSize }: Loader,
   { gpu, parameters }: Vlm,
   optimizer: AdamW,
   report: ProgressReport,
@@ -208,10 +240,18 @@ async function resume(
   const latest = await checkpoints.latest();
   if (latest) {
     requireSame(latest.state.fixed, fixed, latest.path);
+    const { epoch, samples, updates, loss } = latest.state;
+    const start = { epoch, step: samples / batchSize, updates, loss };
+    if (!Number.isInteger(start.step)) {
+      throw new GlimpseError(
+        `${latest.path} stands after ${samples} samples of an epoch, which are no whole number of batches of ` +
+          `${batchSize} samples (--batch_size times ranks). Choose a size that divides them.`,
+      );
+    }
     using _scope = gpu.scope();
     await checkpoints.load(gpu, latest.path, optimizer.tensors());
-    said(latest.path, latest.state);
-    return latest.state;
+    said(latest.path, start);
+    return start;
   }
   const path = `${checkpoints.folder}.pth`;
   if (!await exists(path)) {
@@ -231,6 +271,34 @@ async function resume(
   return start;
 }
 
+/** Brings the ranks together: what they must agree on, and who they are. */
+async function meet(
+  ranks: Communicator,
+  settings: RunSettings,
+  { gpu }: Vlm,
+  fixed: RunState["fixed"],
+  report: ProgressReport,
+): Promise<void> {
+  if (ranks.size === 1) return;
+  // where files lie and how fast they are read is each machine's own affair
+  const {
+    folder,
+    dataPath: _1,
+    imagesPath: _2,
+    device: _3,
+    workers: _4,
+    command: _5,
+    metrics: _6,
+    ...same
+  } = settings;
+  const files = await modelFingerprints(folder, startWeights(settings));
+  await requireAgreement(ranks, { version: config.version, ...fixed, ...files, ...same });
+  const all = await ranks.gather({ host: ranks.host, local: ranks.localRank, name: gpu.info.name });
+  all.forEach(({ host, local, name }, rank) =>
+    report.say(`rank ${rank} of ${ranks.size}: ${host}, process ${local} there, ${name}`)
+  );
+}
+
 async function exists(path: string): Promise<boolean> {
   try {
     await Deno.stat(path);
@@ -244,7 +312,7 @@ async function exists(path: string): Promise<boolean> {
 async function fixedSettings(
   settings: RunSettings,
   { config: { language, vision } }: Vlm,
-  { length }: Loader,
+  { length, batchSize }: Loader,
 ): Promise<RunState["fixed"]> {
   return {
     data: await dataFingerprint(settings.dataPath),
@@ -254,8 +322,7 @@ async function fixedSettings(
     use_moe: language.use_moe,
     vision_hidden_size: vision.hidden_size,
     freeze_llm: settings.freeze,
-    batch_size: settings.batchSize,
-    accumulation_steps: settings.accumulationSteps,
+    samples_per_update: batchSize * settings.accumulationSteps,
     max_seq_len: settings.maxLength,
     seed: settings.seed,
     shuffle: settings.shuffle,

@@ -100,6 +100,14 @@ export function weightPath(folder: string, name: string, hidden: number, moe: bo
   return join(folder, `${name}_${hidden}${moe ? "_moe" : ""}.pth`);
 }
 
+/** The weights that a run begins with, unless they are drawn anew. */
+export function startWeights(
+  { folder, fromWeight, hiddenSize, language }: RunSettings,
+): string | undefined {
+  if (fromWeight === "none") return undefined;
+  return weightPath(folder.out, fromWeight, hiddenSize, language.use_moe ?? false);
+}
+
 /** The name of a run: `{weight}_{hidden}[_moe]`. */
 export function runName({ saveWeight, hiddenSize, language }: RunSettings): string {
   return `${saveWeight}_${hiddenSize}${language.use_moe ? "_moe" : ""}`;

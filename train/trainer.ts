@@ -3,6 +3,8 @@ import type { Gpu } from "../kernels/runtime/gpu.ts";
 import type { Tensor } from "../kernels/runtime/tensor.ts";
 import type { Batch } from "../model/batch.ts";
 import type { Vlm } from "../model/vlm.ts";
+import { ALONE, type Communicator } from "./communicator.ts";
+import { fillGradients, sumTensors } from "./data_parallel.ts";
 import type { StepMetrics } from "./metrics.ts";
 import { AdamW } from "./optimizer.ts";
 import { learningRate } from "./schedule.ts";
@@ -21,6 +23,8 @@ export interface TrainerOptions {
   readonly accumulationSteps: number;
   /** Whether updates fall where the original has them: when (step + 1) divides, its tail left over. */
   readonly compat: boolean;
+  /** The processes that train together; this one alone unless given. */
+  readonly ranks?: Communicator;
 }
 
 /** A batch with its place in the run. */
@@ -50,6 +54,8 @@ interface PendingUpdate extends Update {
   outcome: Tensor;
   /** The number by which each loss has been divided. */
   microBatches: number;
+  /** Batches in which there was something to learn. */
+  learnt: number;
 }
 
 /** Seconds between two readings of losses; a reading stops the device for some 10 ms. */
@@ -61,8 +67,10 @@ export class Trainer implements Disposable {
   readonly #vlm: Vlm;
   readonly #optimizer: AdamW;
   readonly #options: TrainerOptions;
+  readonly #ranks: Communicator;
   #losses: Tensor[] = [];
   #auxLosses: Tensor[] = [];
+  #learnt = 0;
   #tokens = 0;
   #samples = 0;
   #pending: PendingUpdate[] = [];
@@ -77,6 +85,7 @@ export class Trainer implements Disposable {
     this.#vlm = vlm;
     this.#optimizer = optimizer;
     this.#options = options;
+    this.#ranks = options.ranks ?? ALONE;
     this.#updates = updates;
   }
 
@@ -86,21 +95,29 @@ export class Trainer implements Disposable {
   }
 
   /**
-   * Learns from one batch. Returns the metrics of the updates whose numbers have been read meanwhile, oldest first;
+   * Learns from one batch, of which every rank has a part. Returns the metrics of the updates whose numbers have been read meanwhile, oldest first;
    * they come late, since reading them stops the device.
    */
   async step({ epoch, step, batch, features }: PlacedBatch): Promise<Update[]> {
-    if (batch.labelRows.length > 0) {
+    const { labelRows, lengths, ids } = batch;
+    const [labels = 0, sequences = 0, tokens = 0, samples = 0] = await this.#ranks.sum(
+      Float64Array.of(labelRows.length, lengths.length, ids.length, batch.samples),
+    );
+    if (labelRows.length > 0) {
       using scope = this.#gpu.scope();
       using tape = startTape(this.#gpu);
-      const { loss, auxLoss } = this.#vlm.losses(batch, 1 / this.#microBatches(step), features);
+      const share = 1 / this.#microBatches(step);
+      const { loss, auxLoss } = this.#vlm.losses(batch, share, features, { labels, sequences });
       this.#losses.push(scope.release(loss));
       if (auxLoss) this.#auxLosses.push(scope.release(auxLoss));
       backward(tape, loss, ...auxLoss ? [auxLoss] : []);
-      this.#tokens += batch.ids.length;
-      this.#samples += batch.samples;
     }
-    if (this.#isUpdate(step) && this.#losses.length > 0) this.#update(epoch, step);
+    if (labels > 0) {
+      this.#learnt++;
+      this.#tokens += tokens;
+      this.#samples += samples;
+    }
+    if (this.#isUpdate(step) && this.#learnt > 0) await this.#update(epoch, step);
     this.#gpu.submit();
     return this.#pending.length >= this.#readEvery ? await this.flush() : [];
   }
@@ -116,17 +133,22 @@ export class Trainer implements Disposable {
     const values = (await this.#gpu.readAll(tensors)).map((bytes) => new Float32Array(bytes));
     for (const tensor of tensors) tensor.dispose();
     const now = performance.now();
-    const perUpdate = (now - this.#readTime) / 1000 / Math.max(1, pending.length);
-    this.#readTime = now;
-    this.#readEvery = Math.min(64, Math.max(1, Math.floor(READ_INTERVAL / perUpdate)));
-    return pending.map(({ metrics, batch, losses, auxLosses, microBatches }) => {
-      const mean = (parts: readonly Tensor[]): number => {
-        const read = values.splice(0, parts.length);
-        return read.reduce((sum, [part]) => sum + part!, 0) * microBatches / losses.length;
-      };
-      metrics.loss = mean(losses);
-      metrics.aux_loss = mean(auxLosses);
+    const sums = new Float64Array(2 * pending.length + 1);
+    const add = (parts: readonly Tensor[]): number =>
+      values.splice(0, parts.length).reduce((sum, [part]) => sum + part!, 0);
+    pending.forEach(({ metrics, losses, auxLosses }, i) => {
+      sums[2 * i] = add(losses);
+      sums[2 * i + 1] = add(auxLosses);
       metrics.grad_norm = AdamW.outcome(values.shift()!).norm;
+    });
+    sums[2 * pending.length] = (now - this.#readTime) / 1000 / Math.max(1, pending.length);
+    this.#readTime = now;
+    await this.#ranks.sum(sums);
+    const perUpdate = sums.at(-1)! / this.#ranks.size;
+    this.#readEvery = Math.min(64, Math.max(1, Math.floor(READ_INTERVAL / perUpdate)));
+    return pending.map(({ metrics, batch, microBatches, learnt }, i) => {
+      metrics.loss = sums[2 * i]! * microBatches / learnt;
+      metrics.aux_loss = sums[2 * i + 1]! * microBatches / learnt;
       return { metrics, batch };
     });
   }
@@ -153,7 +175,10 @@ export class Trainer implements Disposable {
     return compat ? accumulationSteps : Math.min(accumulationSteps, stepsPerEpoch - before);
   }
 
-  #update(epoch: number, step: number): void {
+  async #update(epoch: number, step: number): Promise<void> {
+    const groups = [...this.#vlm.parameters.groups, ...this.#vlm.visionParameters.groups];
+    fillGradients(this.#gpu, groups);
+    await sumTensors(this.#gpu, this.#ranks, groups.map(({ gradients }) => gradients));
     const { epochs, stepsPerEpoch, learningRates, warmupSteps } = this.#options;
     const at = epoch * stepsPerEpoch + step + 1;
     const rates = Object.fromEntries(
@@ -177,11 +202,17 @@ export class Trainer implements Disposable {
       samples: this.#samples,
       seconds: (now - this.#updateTime) / 1000,
     };
-    const microBatches = this.#microBatches(step);
-    const [losses, auxLosses] = [this.#losses, this.#auxLosses];
-    this.#pending.push({ metrics, batch: step + 1, losses, auxLosses, outcome, microBatches });
+    this.#pending.push({
+      metrics,
+      batch: step + 1,
+      losses: this.#losses,
+      auxLosses: this.#auxLosses,
+      outcome,
+      microBatches: this.#microBatches(step),
+      learnt: this.#learnt,
+    });
     this.#updateTime = now;
     [this.#losses, this.#auxLosses] = [[], []];
-    this.#tokens = this.#samples = 0;
+    this.#learnt = this.#tokens = this.#samples = 0;
   }
 }
