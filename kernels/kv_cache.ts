@@ -1,12 +1,12 @@
 import { checkHeads } from "./attention.ts";
-import { decode, type DecodeOptions } from "./attention/decode.ts";
+import { type CachedAttentionOptions, decode } from "./attention/decode.ts";
 import type { HeadLayout } from "./rope.ts";
 import { ShapeError } from "./runtime/errors.ts";
 import type { Gpu } from "./runtime/gpu.ts";
 import type { Tensor } from "./runtime/tensor.ts";
 import { entry } from "./runtime/wgsl.ts";
 
-export type { DecodeOptions };
+export type { CachedAttentionOptions };
 
 /** The keys and values that one layer has seen. */
 export interface CacheLayer {
@@ -152,7 +152,7 @@ export function attentionDecode(
   qkv: Tensor,
   cache: CacheLayer,
   rows: CacheRows,
-  options: DecodeOptions,
+  options: CachedAttentionOptions,
 ): Tensor {
   check("attentionDecode", qkv, cache, rows, options);
   return decode(qkv, cache, rows, options);
