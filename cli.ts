@@ -38,6 +38,10 @@ const GLIMPSE: Program = {
       summary: "Unpacks a zip archive; training reads pictures from it as it is.",
       load: () => import("./cli/extract.ts"),
     },
+    inspect: {
+      summary: "Shows what is in a data set, and what the model gets of a row.",
+      load: () => import("./cli/inspect.ts"),
+    },
     sample: {
       summary: "Makes a small folder of random weights, pictures and captions to try things on.",
       load: () => import("./cli/sample.ts"),

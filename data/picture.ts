@@ -40,6 +40,27 @@ export async function decodePicture(
 }
 
 /**
+ * The size of a picture, read from its beginning alone; what follows may still be broken.
+ *
+ * @param name What errors call it.
+ * @throws {DataError} where it is not a picture.
+ */
+export async function pictureSize(
+  bytes: Uint8Array,
+  name = "the picture",
+): Promise<{ width: number; height: number }> {
+  try {
+    if (isBmp(bytes)) return decodeBmp(bytes, MAX_PIXELS);
+    const open = await loadSharp();
+    const { width, height } = await open(bytes).metadata();
+    return { width, height };
+  } catch (cause) {
+    const why = (cause as Error).message.trim().replaceAll(/\s*\n\s*/g, "; ").replace(/\.$/, "");
+    throw new DataError(`${name} cannot be read: ${why}.`, { cause });
+  }
+}
+
+/**
  * Reads a picture's file.
  *
  * @throws {DataError} that names the path, where it does not exist or cannot be read.
@@ -80,6 +101,14 @@ function cmykToRgb(cmyk: Uint8Array): Uint8Array<ArrayBuffer> {
     }
   }
   return rgb;
+}
+
+/** Writes a picture as PNG. */
+export async function encodePng(
+  { width, height, channels, data }: RgbPicture,
+): Promise<Uint8Array<ArrayBuffer>> {
+  const { default: sharp } = await import("sharp");
+  return new Uint8Array(await sharp(data, { raw: { width, height, channels } }).png().toBuffer());
 }
 
 let sharpLoading: Promise<(bytes: Uint8Array) => Sharp> | undefined;
