@@ -42,6 +42,10 @@ const GLIMPSE: Program = {
       summary: "Shows what is in a data set, and what the model gets of a row.",
       load: () => import("./cli/inspect.ts"),
     },
+    convert: {
+      summary: "Converts weights between PyTorch's files, safetensors and transformers' folders.",
+      load: () => import("./cli/convert.ts"),
+    },
     sample: {
       summary: "Makes a small folder of random weights, pictures and captions to try things on.",
       load: () => import("./cli/sample.ts"),

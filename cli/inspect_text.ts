@@ -57,7 +57,9 @@ export function reportText(path: string, report: DataReport, maxLength: number):
 
 function histogramLines({ parts, width, count }: Distribution): string[] {
   const highest = Math.max(...parts, 1);
-  return parts.map((rows, i) => {
+  const first = Math.max(0, parts.findIndex((rows) => rows > 0));
+  return parts.slice(first).map((rows, at) => {
+    const i = first + at;
     const range = `${i * width}–${(i + 1) * width - 1}`;
     const bar = "█".repeat(Math.ceil(40 * rows / highest));
     return `  ${range.padStart(13)} ${bar.padEnd(40)} ${rows} (${percent(rows, count)})`;
