@@ -13,10 +13,16 @@ export interface Progress {
 }
 
 /** The original's log line. */
-export function logLine(at: Progress, { loss, lr }: StepMetrics, epochSeconds: number): string {
+export function logLine(
+  at: Progress,
+  { loss, aux_loss, lr }: StepMetrics,
+  epochSeconds: number,
+): string {
   const minutes = Math.floor(epochSeconds / (at.step + 1) * at.steps / 60) -
     Math.floor(epochSeconds / 60);
-  return `Epoch:[${at.epoch}/${at.epochs}](${at.step}/${at.steps}) loss:${loss.toFixed(6)} ` +
+  return `Epoch:[${at.epoch}/${at.epochs}](${at.step}/${at.steps}) loss:${
+    (loss + aux_loss).toFixed(6)
+  } ` +
     `lr:${lr.toFixed(12)} epoch_Time:${minutes.toFixed(1)}min:`;
 }
 
