@@ -1,115 +1,22 @@
 import { assert, assertEquals } from "@std/assert";
-import { fromFileUrl, join } from "@std/path";
-import type { StepMetrics } from "../train/metrics.ts";
-import type { ValidationResult } from "../train/validation.ts";
-import { makeOriginalFolder } from "./support/original_folder.ts";
+import { join } from "@std/path";
+import {
+  alone,
+  assertIncludes,
+  assertNear,
+  assertSameRun,
+  common,
+  end,
+  folderTest,
+  metricsOf,
+  mpirun,
+  runs,
+  start,
+} from "./support/mpi.ts";
 
-const ROOT = fromFileUrl(new URL("..", import.meta.url));
+const ignore = !await runs("mpirun", "--version");
 
-const ignore = !await new Deno.Command("mpirun", { args: ["--version"] }).output()
-  .then(({ success }) => success, () => false);
-
-/** Runs a test in a folder laid out as the original's, where Open MPI is installed. */
-function folderTest(name: string, body: (dir: string) => Promise<void>): void {
-  const fn = async () => {
-    const dir = await Deno.makeTempDir();
-    try {
-      await makeOriginalFolder(dir);
-      await body(dir);
-    } finally {
-      await Deno.remove(dir, { recursive: true });
-    }
-  };
-  Deno.test({ name, fn, ignore, sanitizeOps: false, sanitizeResources: false });
-}
-
-interface Ended {
-  code: number;
-  text: string;
-}
-
-/** Starts ranks of tasks: as root, and on fewer cores than ranks, where need be. */
-function start(...tasks: [ranks: number, task: readonly string[]][]): Deno.ChildProcess {
-  const programs = tasks.flatMap(([ranks, task], i) => [
-    ...(i > 0 ? [":"] : []),
-    ...["-n", String(ranks), Deno.execPath(), "task", ...task],
-  ]);
-  return new Deno.Command("mpirun", {
-    args: ["--oversubscribe", ...programs],
-    cwd: ROOT,
-    env: { OMPI_ALLOW_RUN_AS_ROOT: "1", OMPI_ALLOW_RUN_AS_ROOT_CONFIRM: "1", NO_COLOR: "1" },
-    stdout: "piped",
-    stderr: "piped",
-  }).spawn();
-}
-
-async function end(job: Deno.ChildProcess): Promise<Ended> {
-  const { code, stdout, stderr } = await job.output();
-  const [out, err] = [stdout, stderr].map((bytes) => new TextDecoder().decode(bytes));
-  return { code, text: `${out}${err}` };
-}
-
-async function mpirun(ranks: number, task: readonly string[]): Promise<string> {
-  const { code, text } = await end(start([ranks, task]));
-  assertEquals(code, 0, text);
-  return text;
-}
-
-/** Runs a task by itself. */
-async function alone(task: readonly string[]): Promise<void> {
-  const { code, stderr } = await new Deno.Command(Deno.execPath(), {
-    args: ["task", ...task],
-    cwd: ROOT,
-  }).output();
-  assertEquals(code, 0, new TextDecoder().decode(stderr));
-}
-
-type Row = StepMetrics & Partial<ValidationResult>;
-
-/** The rows of a run's metrics: its updates, and what it was measured to be. */
-async function metricsOf(dir: string, name: string): Promise<{ updates: Row[]; measured: Row[] }> {
-  const text = await Deno.readTextFile(join(dir, "checkpoints", `${name}_metrics.jsonl`));
-  const rows = text.trim().split("\n").map((line): Row => JSON.parse(line));
-  const { updates = [], measured = [] } = Object.groupBy(
-    rows,
-    ({ val_loss }) => val_loss === undefined ? "updates" : "measured",
-  );
-  return { updates, measured };
-}
-
-function assertIncludes(text: string, part: string): void {
-  assert(text.includes(part), `"${part}" is not in: ${text}`);
-}
-
-function assertNear(x: number, y: number, what: string): void {
-  assert(Math.abs(x - y) <= 1e-4 * Math.max(1, y), `${what} is ${x}, not ${y}`);
-}
-
-/** Asserts that two runs are one: what they count exactly, what they compute to 1e-4. */
-async function assertSameRun(dir: string, name: string, expected: string): Promise<void> {
-  const [{ updates: a }, { updates: b }] = [
-    await metricsOf(dir, name),
-    await metricsOf(dir, expected),
-  ];
-  const counted = ({ step, epoch, tokens, samples, lr }: StepMetrics) => ({
-    step,
-    epoch,
-    tokens,
-    samples,
-    lr: lr.toPrecision(10),
-  });
-  assertEquals(a.map(counted), b.map(counted), name);
-  for (const key of ["loss", "aux_loss", "grad_norm"] as const) {
-    a.forEach((row, i) => assertNear(row[key], b[i]![key], `${key} of ${name}, update ${i + 1},`));
-  }
-}
-
-const common = (dir: string, epochs: number) => [
-  ...["--root", dir, "--hidden_size", "64", "--max_seq_len", "380", "--num_workers", "0"],
-  ...["--from_weight", "llm", "--learning_rate", "1e-3", "--epochs", String(epochs)],
-];
-
-folderTest("ranks have the losses of one process with the whole batch", async (dir) => {
+folderTest(ignore, "ranks have the losses of one process with the whole batch", async (dir) => {
   const flags = common(dir, 10);
   const batch = (size: number, name: string) => ["--batch_size", `${size}`, "--save_weight", name];
   // 8 samples in batches of 6: the last batch is ragged, and of 3 ranks one has none of it
@@ -126,7 +33,7 @@ folderTest("ranks have the losses of one process with the whole batch", async (d
   await assertSameRun(dir, "experts_on_2_64_moe", "experts_64_moe");
 });
 
-folderTest("a run goes on with any number of ranks", async (dir) => {
+folderTest(ignore, "a run goes on with any number of ranks", async (dir) => {
   const flags = ["sft", ...common(dir, 5), "--val_ratio", "0.25"];
   await alone([...flags, "--batch_size", "4", "--save_weight", "whole"]);
   const parts = [...flags, "--save_weight", "parts"];
@@ -138,27 +45,31 @@ folderTest("a run goes on with any number of ranks", async (dir) => {
   assertNear(last.measured.at(-1)!.val_loss!, whole.measured.at(-1)!.val_loss!, "val_loss");
 });
 
-folderTest("a rank that is killed or hangs ends them all, and the run can go on", async (dir) => {
-  const flags = ["sft", ...common(dir, 200), "--batch_size", "2", "--save_interval", "2"];
-  const meta = join(dir, "checkpoints/sft_vlm_64_resume/meta.json");
-  for (const signal of ["SIGKILL", "SIGSTOP"] as const) {
-    const job = start([2, [...flags, "--timeout", "10"]]);
-    const ended = end(job);
-    while (!await exists(meta)) await new Promise((resolve) => setTimeout(resolve, 100));
-    const [, victim] = await processesWith(dir, "cli.ts");
-    Deno.kill(victim!, signal);
-    const { code, text } = await ended;
-    assert(code !== 0, text);
-    if (signal === "SIGSTOP") assertIncludes(text, "has waited 10 s for the other ranks");
-    assertEquals(await processesWith(dir, "cli.ts"), []);
-    const updates = await newestCheckpoint(join(dir, "checkpoints/sft_vlm_64_resume"));
-    const more = ["--from_resume", "1", "--max_steps", String(updates + 2)];
-    assertIncludes(await mpirun(2, [...flags, ...more]), `${updates} updates done`);
-    await Deno.remove(meta);
-  }
-});
+folderTest(
+  ignore,
+  "a rank that is killed or hangs ends them all, and the run can go on",
+  async (dir) => {
+    const flags = ["sft", ...common(dir, 200), "--batch_size", "2", "--save_interval", "2"];
+    const meta = join(dir, "checkpoints/sft_vlm_64_resume/meta.json");
+    for (const signal of ["SIGKILL", "SIGSTOP"] as const) {
+      const job = start([2, [...flags, "--timeout", "10"]]);
+      const ended = end(job);
+      while (!await exists(meta)) await new Promise((resolve) => setTimeout(resolve, 100));
+      const [, victim] = await processesWith(dir, "cli.ts");
+      Deno.kill(victim!, signal);
+      const { code, text } = await ended;
+      assert(code !== 0, text);
+      if (signal === "SIGSTOP") assertIncludes(text, "has waited 10 s for the other ranks");
+      assertEquals(await processesWith(dir, "cli.ts"), []);
+      const updates = await newestCheckpoint(join(dir, "checkpoints/sft_vlm_64_resume"));
+      const more = ["--from_resume", "1", "--max_steps", String(updates + 2)];
+      assertIncludes(await mpirun(2, [...flags, ...more]), `${updates} updates done`);
+      await Deno.remove(meta);
+    }
+  },
+);
 
-folderTest("ranks with other data or options are refused", async (dir) => {
+folderTest(ignore, "ranks with other data or options are refused", async (dir) => {
   const task = ["sft", ...common(dir, 2), "--batch_size", "2"];
   const data = join(dir, "dataset/other.jsonl");
   const rows = await Deno.readTextFile(join(dir, "dataset/sft_data.jsonl"));
