@@ -31,7 +31,7 @@ export function trainCommand(preset: TrainPreset): Command {
       stop.abort();
     };
     const signals: Deno.Signal[] = Deno.build.os === "windows" ? ["SIGINT"] : ["SIGINT", "SIGTERM"];
-    if (startedByMpi()) signals.push("SIGUSR1"); // mpirun passes it on; SIGTERM it follows with SIGKILL
+    if (startedByMpi()) signals.push("SIGUSR2"); // mpirun passes it on; after SIGTERM it kills soon
     for (const signal of signals) Deno.addSignalListener(signal, interrupt);
     try {
       const { updates, saved, report: page, interrupted } = await runTraining(
