@@ -75,6 +75,7 @@ export function trainOptions(preset: TrainPreset) {
   const FILES = "Files";
   const MODEL = "Model";
   const TRAIN = "Training";
+  const RANKS = "Several processes, under mpirun";
   const LOG = "Progress";
   return {
     root: path({
@@ -254,8 +255,25 @@ export function trainOptions(preset: TrainPreset) {
       help:
         "Count accumulation as the original does, its tail left over, and balance experts over padding as well.",
     }),
+    allreduce_dtype: choice(["float32", "float16"], {
+      section: RANKS,
+      help: "Numbers in which gradients are sent.",
+      default: "float32",
+    }),
+    local_steps: integer({
+      section: RANKS,
+      help:
+        "Updates that each process makes by itself before weights are averaged; 1 adds up the gradients of each.",
+      default: 1,
+      min: 1,
+    }),
+    shard_optimizer: zeroOrOne({
+      section: RANKS,
+      help: "Whether each process keeps only its part of the optimizer's state.",
+      default: false,
+    }),
     timeout: number({
-      section: TRAIN,
+      section: RANKS,
       help: "Seconds that a process waits for the others before all end.",
       default: 1800,
       min: 1,
@@ -349,6 +367,12 @@ export function trainSettings(
     vision: o.vision_path,
     checkpoints: o.checkpoints_path,
   };
+  if (o.local_steps > 1 && (o.shard_optimizer || o.allreduce_dtype === "float16")) {
+    throw new UsageError(
+      `--local_steps ${o.local_steps} sends no gradients and gives each process an optimizer of its own; leave out ` +
+        `--shard_optimizer and --allreduce_dtype.`,
+    );
+  }
   const folder = modelFolder(o.root, given);
   const name = `${o.save_weight}_${o.hidden_size}${o.use_moe ? "_moe" : ""}`;
   return {
@@ -364,6 +388,9 @@ export function trainSettings(
     },
     freeze: Number(o.freeze_llm) as 0 | 1 | 2,
     device: o.device,
+    halfSums: o.allreduce_dtype === "float16",
+    localSteps: o.local_steps,
+    shardOptimizer: o.shard_optimizer,
     epochs: o.epochs,
     batchSize: o.batch_size,
     learningRate: o.learning_rate,

@@ -2,6 +2,7 @@
 
 import { GlimpseError } from "../kernels/runtime/errors.ts";
 import type { Gpu } from "../kernels/runtime/gpu.ts";
+import { roundUp } from "../kernels/runtime/kernel.ts";
 import type { Tensor } from "../kernels/runtime/tensor.ts";
 import type { ParameterGroup } from "../model/parameters.ts";
 import type { Communicator } from "./communicator.ts";
@@ -47,6 +48,47 @@ export async function sumTensors(
     summed = sum(values).then(() => gpu.write(bucket, values));
   }
   await summed;
+}
+
+/** Replaces flat tensors by their mean over the ranks. */
+export async function averageTensors(
+  gpu: Gpu,
+  ranks: Communicator,
+  tensors: readonly Tensor[],
+): Promise<void> {
+  await sumTensors(gpu, ranks, tensors, async (values) => {
+    await ranks.sum(values);
+    for (let i = 0; i < values.length; i++) values[i]! /= ranks.size;
+  });
+}
+
+/** The elements of a flat tensor that are one rank's own, a multiple of what views are aligned to but for the last. */
+export function shardOf(
+  { size }: Tensor,
+  ranks: { readonly rank: number; readonly size: number },
+): { start: number; count: number; each: number } {
+  const each = roundUp(Math.ceil(size / ranks.size), 64);
+  const start = Math.min(ranks.rank * each, size);
+  return { start, count: Math.min(each, size - start), each };
+}
+
+/**
+ * Puts a flat tensor together from the shards of all ranks.
+ *
+ * @param own This rank's shard [count]; nothing where it is empty.
+ * @param whole Where all of them go.
+ */
+export async function gatherShards(
+  gpu: Gpu,
+  ranks: Communicator,
+  own: Tensor | undefined,
+  whole: Tensor,
+): Promise<void> {
+  const { each } = shardOf(whole, ranks);
+  const padded = new Float32Array(each);
+  if (own) padded.set(await gpu.read(own));
+  const all = await ranks.allGather(new Uint8Array(padded.buffer));
+  gpu.write(whole, new Float32Array(all.buffer, 0, whole.size));
 }
 
 /** Clears the gradients that no sample of this rank has reached, so that they can be added to other ranks'. */

@@ -11,7 +11,7 @@ import { ALONE, type Communicator } from "./communicator.ts";
 import { broadcastTensors, requireAgreement } from "./data_parallel.ts";
 import { dataFingerprint, modelFingerprints } from "./fingerprint.ts";
 import { openData, openVlm, type RunData } from "./open_run.ts";
-import { AdamW } from "./optimizer.ts";
+import { AdamW, type Moments } from "./optimizer.ts";
 import { openOriginalResume } from "./original_resume.ts";
 import type { ProgressReport } from "./progress.ts";
 import { runName, type RunResult, type RunSettings, startWeights, weightPath } from "./settings.ts";
@@ -37,14 +37,16 @@ export async function runTraining(
   using gpu = await Gpu.open(settings.device);
   using vlm = await openVlm(gpu, settings, report);
   const { gradClip: clip, adamw } = settings;
-  using optimizer = new AdamW(gpu, vlm.parameters.groups, { clip, ...adamw });
+  const shard = settings.shardOptimizer ? ranks : undefined;
+  using optimizer = new AdamW(gpu, vlm.parameters.groups, { clip, shard, ...adamw });
   const folder = join(settings.folder.checkpoints, `${runName(settings)}_resume`);
   const checkpoints = new Checkpoints(folder, settings.keep);
   const fixed = await fixedSettings(settings, vlm, data.train);
   await meet(ranks, settings, vlm, fixed, report);
   let start: Start = { epoch: 0, step: 0, updates: 0, loss: NaN };
+  const moments = optimizer.moments();
   if (settings.resume && ranks.rank === 0) {
-    start = await resume(checkpoints, fixed, data.train, vlm, optimizer, report);
+    start = await resume(checkpoints, fixed, data.train, vlm, optimizer, moments, report);
   }
   [start] = await ranks.gather(start) as [Start];
   start = { ...start, loss: start.loss ?? NaN }; // JSON has no NaN
@@ -53,7 +55,10 @@ export async function runTraining(
     ranks,
     vlm.parameters.specs.map(({ name }) => vlm.parameters.get(name)),
   );
-  await broadcastTensors(gpu, ranks, optimizer.state());
+  const state = moments.groups.flatMap(({ first, second }) => [first, second]);
+  await broadcastTensors(gpu, ranks, [optimizer.state, ...state]);
+  optimizer.takeMoments(moments);
+  moments[Symbol.dispose]();
   await using watch = ranks.rank === 0
     ? await RunWatch.open(settings, report, gpu, start)
     : new SilentWatch(settings, start.loss);
@@ -105,6 +110,8 @@ class TrainingRun implements Disposable {
       accumulationSteps,
       compat,
       ranks,
+      halfSums: settings.halfSums,
+      localSteps: settings.localSteps,
     };
     this.#trainer = new Trainer(vlm, parts.optimizer, options, parts.start.updates);
   }
@@ -172,6 +179,7 @@ class TrainingRun implements Disposable {
 
   async #sample(): Promise<void> {
     this.#show(await this.#trainer.flush());
+    await this.#trainer.meet();
     if (this.#ranks.rank > 0) return;
     const sample = await this.#data.train.sample(0).catch(() => undefined);
     const { updates } = this.#trainer;
@@ -186,7 +194,11 @@ class TrainingRun implements Disposable {
     } catch (error) {
       [bad, state] = [error, "stopped"];
     }
-    if (this.#ranks.rank === 0) await this.#write(epoch, step, state);
+    await this.#trainer.meet();
+    {
+      using moments = await this.#parts.optimizer.gatherMoments(this.#ranks);
+      if (this.#ranks.rank === 0) await this.#write(epoch, step, state, moments);
+    }
     if (bad) throw bad;
     if (!this.#data.validation) return;
     const result = await validate(this.#vlm, this.#data.validation, this.#ranks);
@@ -196,7 +208,12 @@ class TrainingRun implements Disposable {
     if (this.#ranks.rank === 0) await saveVlm(this.#vlm, this.#weights("_best"));
   }
 
-  async #write(epoch: number, step: number, state: RunState["state"]): Promise<void> {
+  async #write(
+    epoch: number,
+    step: number,
+    state: RunState["state"],
+    moments: Moments,
+  ): Promise<void> {
     const { gpu } = this.#vlm;
     const { checkpoints, fixed, optimizer } = this.#parts;
     const { command: [command = "", ...args], batchSize } = this.#settings;
@@ -216,7 +233,7 @@ class TrainingRun implements Disposable {
       weights: this.#weights(),
       fixed,
       trainer: {},
-    }, optimizer.tensors());
+    }, optimizer.tensors(moments));
     await saveVlm(this.#vlm, this.#weights());
   }
 }
@@ -231,6 +248,7 @@ async function resume(
   { stepsPerEpoch, batchSize }: Loader,
   { gpu, parameters }: Vlm,
   optimizer: AdamW,
+  moments: Moments,
   report: ProgressReport,
 ): Promise<Start> {
   const said = (path: string, { epoch, step, updates }: Omit<Start, "loss">) =>
@@ -249,7 +267,7 @@ async function resume(
       );
     }
     using _scope = gpu.scope();
-    await checkpoints.load(gpu, latest.path, optimizer.tensors());
+    await checkpoints.load(gpu, latest.path, optimizer.tensors(moments));
     said(latest.path, start);
     return start;
   }
@@ -261,7 +279,7 @@ async function resume(
   await using original = await openOriginalResume(path);
   const weights = { tensors: new Map(original.weights), metadata: {} };
   await loadStrictly(parameters, weights, path);
-  await optimizer.takeUp(parameters, original.moments, original.updates);
+  await optimizer.takeUp(parameters, original.moments, original.updates, moments);
   const done = original.step >= stepsPerEpoch;
   const { updates } = original;
   const start = done

@@ -25,6 +25,12 @@ export interface RunSettings {
   readonly freeze: Freeze;
   /** Adapter. */
   readonly device: string;
+  /** Whether ranks send gradients in half precision. */
+  readonly halfSums: boolean;
+  /** Updates that each rank makes by itself before weights are averaged. */
+  readonly localSteps: number;
+  /** Whether each rank keeps only its part of the optimizer's state. */
+  readonly shardOptimizer: boolean;
   /** Passes over the data. */
   readonly epochs: number;
   /** Samples of a batch. */

@@ -4,7 +4,8 @@ import type { Tensor } from "../kernels/runtime/tensor.ts";
 import type { Batch } from "../model/batch.ts";
 import type { Vlm } from "../model/vlm.ts";
 import { ALONE, type Communicator } from "./communicator.ts";
-import { fillGradients, sumTensors } from "./data_parallel.ts";
+import { averageTensors, fillGradients, sumTensors } from "./data_parallel.ts";
+import { sumInHalf } from "./half_sum.ts";
 import type { StepMetrics } from "./metrics.ts";
 import { AdamW } from "./optimizer.ts";
 import { learningRate } from "./schedule.ts";
@@ -25,6 +26,10 @@ export interface TrainerOptions {
   readonly compat: boolean;
   /** The processes that train together; this one alone unless given. */
   readonly ranks?: Communicator;
+  /** Whether gradients are sent to other ranks in half precision. */
+  readonly halfSums?: boolean;
+  /** Updates that each rank makes by itself before weights are averaged; 1, the default, adds gradients up instead. */
+  readonly localSteps?: number;
 }
 
 /** A batch with its place in the run. */
@@ -100,6 +105,7 @@ export class Trainer implements Disposable {
    */
   async step({ epoch, step, batch, features }: PlacedBatch): Promise<Update[]> {
     const { labelRows, lengths, ids } = batch;
+    const own = { labels: labelRows.length, sequences: lengths.length };
     const [labels = 0, sequences = 0, tokens = 0, samples = 0] = await this.#ranks.sum(
       Float64Array.of(labelRows.length, lengths.length, ids.length, batch.samples),
     );
@@ -107,7 +113,8 @@ export class Trainer implements Disposable {
       using scope = this.#gpu.scope();
       using tape = startTape(this.#gpu);
       const share = 1 / this.#microBatches(step);
-      const { loss, auxLoss } = this.#vlm.losses(batch, share, features, { labels, sequences });
+      const whole = this.#local ? own : { labels, sequences };
+      const { loss, auxLoss } = this.#vlm.losses(batch, share, features, whole);
       this.#losses.push(scope.release(loss));
       if (auxLoss) this.#auxLosses.push(scope.release(auxLoss));
       backward(tape, loss, ...auxLoss ? [auxLoss] : []);
@@ -132,25 +139,48 @@ export class Trainer implements Disposable {
     ]);
     const values = (await this.#gpu.readAll(tensors)).map((bytes) => new Float32Array(bytes));
     for (const tensor of tensors) tensor.dispose();
+    const { size } = this.#ranks;
     const now = performance.now();
-    const sums = new Float64Array(2 * pending.length + 1);
+    const sums = new Float64Array(4 * pending.length + 1);
     const add = (parts: readonly Tensor[]): number =>
       values.splice(0, parts.length).reduce((sum, [part]) => sum + part!, 0);
-    pending.forEach(({ metrics, losses, auxLosses }, i) => {
-      sums[2 * i] = add(losses);
-      sums[2 * i + 1] = add(auxLosses);
-      metrics.grad_norm = AdamW.outcome(values.shift()!).norm;
+    pending.forEach(({ losses, auxLosses, learnt }, i) => {
+      // in place of a sum over ranks, local losses are averaged over the batches that had any
+      const parts = this.#local ? losses.length : learnt / size;
+      const mean = [add(losses), add(auxLosses)] as const;
+      sums.set([...mean, AdamW.outcome(values.shift()!).norm / size, parts], 4 * i);
     });
-    sums[2 * pending.length] = (now - this.#readTime) / 1000 / Math.max(1, pending.length);
+    sums[4 * pending.length] = (now - this.#readTime) / 1000 / Math.max(1, pending.length);
     this.#readTime = now;
     await this.#ranks.sum(sums);
-    const perUpdate = sums.at(-1)! / this.#ranks.size;
+    const perUpdate = sums.at(-1)! / size;
     this.#readEvery = Math.min(64, Math.max(1, Math.floor(READ_INTERVAL / perUpdate)));
-    return pending.map(({ metrics, batch, microBatches, learnt }, i) => {
-      metrics.loss = sums[2 * i]! * microBatches / learnt;
-      metrics.aux_loss = sums[2 * i + 1]! * microBatches / learnt;
+    return pending.map(({ metrics, batch, microBatches }, i) => {
+      const [loss = NaN, auxLoss = NaN, norm = NaN, parts = NaN] = sums.subarray(4 * i, 4 * i + 4);
+      metrics.loss = loss * microBatches / parts;
+      metrics.aux_loss = auxLoss * microBatches / parts;
+      metrics.grad_norm = norm;
       return { metrics, batch };
     });
+  }
+
+  /** Brings the ranks to one state where each has learnt by itself since they last met. */
+  async meet(): Promise<void> {
+    if (!this.#local) return;
+    await this.#average();
+    const { groups } = this.#optimizer.moments();
+    const moments = groups.flatMap(({ first, second }) => [first, second]);
+    await averageTensors(this.#gpu, this.#ranks, [...moments, this.#optimizer.state]);
+  }
+
+  /** Whether ranks update their weights by themselves for some steps. */
+  get #local(): boolean {
+    return this.#ranks.size > 1 && (this.#options.localSteps ?? 1) > 1;
+  }
+
+  async #average(): Promise<void> {
+    const values = this.#vlm.parameters.groups.map(({ values }) => values);
+    await averageTensors(this.#gpu, this.#ranks, values);
   }
 
   /** Frees what it holds. */
@@ -178,7 +208,12 @@ export class Trainer implements Disposable {
   async #update(epoch: number, step: number): Promise<void> {
     const groups = [...this.#vlm.parameters.groups, ...this.#vlm.visionParameters.groups];
     fillGradients(this.#gpu, groups);
-    await sumTensors(this.#gpu, this.#ranks, groups.map(({ gradients }) => gradients));
+    if (!this.#local) {
+      const sum = this.#options.halfSums
+        ? (values: Float32Array<ArrayBuffer>) => sumInHalf(this.#ranks, values)
+        : undefined;
+      await sumTensors(this.#gpu, this.#ranks, groups.map(({ gradients }) => gradients), sum);
+    }
     const { epochs, stepsPerEpoch, learningRates, warmupSteps } = this.#options;
     const at = epoch * stepsPerEpoch + step + 1;
     const rates = Object.fromEntries(
@@ -188,6 +223,8 @@ export class Trainer implements Disposable {
       ]),
     );
     const outcome = this.#optimizer.step(rates);
+    await this.#optimizer.gatherValues(this.#ranks);
+    if (this.#local && (this.#updates + 1) % this.#options.localSteps! === 0) await this.#average();
     this.#vlm.parameters.zeroGradients();
     this.#vlm.visionParameters.zeroGradients();
     const now = performance.now();
