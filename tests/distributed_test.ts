@@ -37,12 +37,42 @@ folderTest(ignore, "a run goes on with any number of ranks", async (dir) => {
   const flags = ["sft", ...common(dir, 5), "--val_ratio", "0.25"];
   await alone([...flags, "--batch_size", "4", "--save_weight", "whole"]);
   const parts = [...flags, "--save_weight", "parts"];
-  await mpirun(4, [...parts, "--batch_size", "1", "--max_steps", "3"]);
+  await mpirun(4, [...parts, "--batch_size", "1", "--max_steps", "3", "--shard_optimizer", "1"]);
   await mpirun(2, [...parts, "--batch_size", "2", "--max_steps", "6", "--from_resume", "1"]);
+  await mpirun(2, [
+    ...parts,
+    "--batch_size",
+    "2",
+    "--max_steps",
+    "8",
+    "--from_resume",
+    "1",
+    "--shard_optimizer",
+    "1",
+  ]);
   await alone([...parts, "--batch_size", "4", "--from_resume", "1"]);
   await assertSameRun(dir, "parts_64", "whole_64");
   const [whole, last] = [await metricsOf(dir, "whole_64"), await metricsOf(dir, "parts_64")];
   assertNear(last.measured.at(-1)!.val_loss!, whole.measured.at(-1)!.val_loss!, "val_loss");
+});
+
+folderTest(ignore, "half precision and local steps come close", async (dir) => {
+  const flags = ["sft", ...common(dir, 6), "--save_weight"];
+  await alone([...flags, "whole", "--batch_size", "4"]);
+  const [rank, half, local] = [["--batch_size", "2"], "float16", "3"];
+  await mpirun(2, [...flags, "half", ...rank, "--allreduce_dtype", half]);
+  await mpirun(2, [...flags, "local", ...rank, "--local_steps", local]);
+  const losses = async (name: string) =>
+    (await metricsOf(dir, `${name}_64`)).updates.map(({ loss }) => loss);
+  const whole = await losses("whole");
+  for (const [name, most] of [["half", 2e-3], ["local", 0.3]] as const) {
+    (await losses(name)).forEach((loss, i) => {
+      assert(
+        Math.abs(loss - whole[i]!) < most,
+        `${name}, update ${i + 1}: ${loss}, not ${whole[i]}`,
+      );
+    });
+  }
 });
 
 folderTest(
