@@ -57,3 +57,10 @@ fn ${name}(x: f32, lane: u32) -> f32 {
 export function enable(...dtypes: Dtype[]): string {
   return dtypes.includes("float16") ? "enable f16;\n" : "";
 }
+
+/** A shader as the device compiles it: with the line that its use of subgroups needs, where that is asked for. */
+export function compilable(code: string, { declaresSubgroups }: AdapterInfo): string {
+  return declaresSubgroups && /\b(subgroup|quad)[A-Z_]/.test(code)
+    ? `enable subgroups;\n${code}`
+    : code;
+}
