@@ -1,5 +1,5 @@
 import { basename, join } from "@std/path";
-import { FormatError, GlimpseError } from "../kernels/runtime/errors.ts";
+import { GlimpseError } from "../kernels/runtime/errors.ts";
 import type { Gpu } from "../kernels/runtime/gpu.ts";
 import {
   type ClipVisionConfig,
@@ -13,6 +13,7 @@ import { matchWeights } from "../model/load_weights.ts";
 import type { Parameters } from "../model/parameters.ts";
 import { pthChunks } from "../model/pth_writer.ts";
 import type { Random } from "../model/random.ts";
+import { parseStrictJson } from "../model/strict_json.ts";
 import { type TrainPolicy, Vlm, type VlmConfig } from "../model/vlm.ts";
 import type { WeightFile } from "../model/weight_file.ts";
 import { writeFileAtomic } from "./files.ts";
@@ -86,19 +87,13 @@ export async function loadVlm(
 /** Reads the configuration of the vision tower in a folder. */
 export async function readClipConfig(folder: string): Promise<ClipVisionConfig> {
   const path = join(folder, "config.json");
-  const text = await Deno.readTextFile(path).catch(() => {
+  const bytes = await Deno.readFile(path).catch(() => {
     throw new GlimpseError(
       `There is no ${path}. The vision tower is expected there as Hugging Face ships CLIP ` +
         `(config.json and model.safetensors or pytorch_model.bin).`,
     );
   });
-  let json: unknown;
-  try {
-    json = JSON.parse(text);
-  } catch (error) {
-    throw new FormatError(`${path} is not JSON: ${(error as Error).message}`);
-  }
-  return clipVisionConfig(json, path);
+  return clipVisionConfig(parseStrictJson(bytes, path), path);
 }
 
 /**

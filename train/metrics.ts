@@ -18,7 +18,7 @@ export interface StepMetrics {
   tokens: number;
   /** Samples. */
   samples: number;
-  /** Seconds since the step before. */
+  /** Seconds that it took, the mean of the steps whose numbers were read together. */
   seconds: number;
 }
 

@@ -1,6 +1,7 @@
 import { join } from "@std/path";
 import type { LoadedBatch, Loader } from "../data/loader.ts";
 import { loadStrictly, saveVlm } from "../data/vlm_files.ts";
+import { DeviceError } from "../kernels/runtime/errors.ts";
 import { Gpu } from "../kernels/runtime/gpu.ts";
 import type { Vlm } from "../model/vlm.ts";
 import config from "../deno.json" with { type: "json" };
@@ -41,7 +42,13 @@ export async function runTraining(
     : { epoch: 0, step: 0, updates: 0, loss: NaN };
   await using watch = await RunWatch.open(settings, report, gpu, start);
   using run = new TrainingRun(settings, data, vlm, optimizer, checkpoints, fixed, start, watch);
-  return await run.train(signal);
+  try {
+    return await run.train(signal);
+  } catch (error) {
+    const { newest } = checkpoints;
+    if (newest) report.say(`The last checkpoint is ${newest}; --from_resume 1 goes on from it.`);
+    throw error;
+  }
 }
 
 /** A run in progress. */
@@ -55,7 +62,9 @@ class TrainingRun implements Disposable {
   readonly #start: Start;
   readonly #watch: RunWatch;
   readonly #trainer: Trainer;
-  #best = Infinity;
+  #best: number;
+  /** The batch of the last update, until a checkpoint holds it. */
+  #unsaved: LoadedBatch | undefined;
 
   constructor(
     settings: RunSettings,
@@ -77,6 +86,7 @@ class TrainingRun implements Disposable {
     this.#fixed = fixed;
     this.#start = start;
     this.#watch = watch;
+    this.#best = watch.bestValidation;
     const options = {
       epochs,
       stepsPerEpoch: data.train.stepsPerEpoch,
@@ -88,7 +98,19 @@ class TrainingRun implements Disposable {
     this.#trainer = new Trainer(vlm, optimizer, options, start.updates);
   }
 
+  /** Trains to the end; what was learnt before a bad row or weight is saved. */
   async train(signal: AbortSignal): Promise<RunResult> {
+    try {
+      return await this.#train(signal);
+    } catch (error) {
+      if (this.#unsaved && !(error instanceof DeviceError)) {
+        await this.#save(this.#unsaved, "stopped");
+      }
+      throw error;
+    }
+  }
+
+  async #train(signal: AbortSignal): Promise<RunResult> {
     const { epochs, maxSteps = Infinity, saveInterval, sampleEvery } = this.#settings;
     const { epoch, step } = this.#start;
     const { stepsPerEpoch } = this.#data.train;
@@ -97,10 +119,12 @@ class TrainingRun implements Disposable {
     for await (const placed of this.#data.train.batches({ epoch, step, epochs })) {
       this.#mention(placed);
       const before = this.#trainer.updates;
-      this.#show(await this.#trainer.step(placed));
+      const read = await this.#trainer.step(placed);
       const batch = placed.step + 1;
       const { updates } = this.#trainer;
       const updated = updates > before;
+      if (updated) this.#unsaved = placed;
+      this.#show(read);
       const last = placed.epoch + 1 === epochs && batch === stepsPerEpoch;
       interrupted = signal.aborted;
       const ends = last || interrupted || (updated && updates >= maxSteps);
@@ -111,12 +135,13 @@ class TrainingRun implements Disposable {
       due = false;
       end = last ? "finished" : ends ? "stopped" : "running";
       await this.#save(placed, end);
+      await this.#validate();
       if (ends) break;
     }
     return {
       updates: this.#trainer.updates,
       saved: this.#weights(),
-      interrupted,
+      interrupted: interrupted && end !== "finished",
       report: await this.#watch.end(end === "running" ? "stopped" : end),
     };
   }
@@ -154,6 +179,7 @@ class TrainingRun implements Disposable {
   }
 
   async #save({ epoch, step }: LoadedBatch, state: RunState["state"]): Promise<void> {
+    this.#unsaved = undefined;
     const { gpu } = this.#vlm;
     let bad: unknown;
     try {
@@ -180,6 +206,9 @@ class TrainingRun implements Disposable {
     }, this.#optimizer.tensors());
     await saveVlm(this.#vlm, this.#weights());
     if (bad) throw bad;
+  }
+
+  async #validate(): Promise<void> {
     if (!this.#data.validation) return;
     const result = await validate(this.#vlm, this.#data.validation);
     this.#watch.validation(this.#trainer.updates, result);

@@ -67,7 +67,6 @@ export class Trainer implements Disposable {
   #samples = 0;
   #pending: PendingUpdate[] = [];
   #updates = 0;
-  #updateTime = performance.now();
   #readTime = performance.now();
   #readEvery = 1;
 
@@ -124,6 +123,7 @@ export class Trainer implements Disposable {
         const read = values.splice(0, parts.length);
         return read.reduce((sum, [part]) => sum + part!, 0) * microBatches / losses.length;
       };
+      metrics.seconds = perUpdate; // only the reading waits for the device
       metrics.loss = mean(losses);
       metrics.aux_loss = mean(auxLosses);
       metrics.grad_norm = AdamW.outcome(values.shift()!).norm;
@@ -165,7 +165,6 @@ export class Trainer implements Disposable {
     const outcome = this.#optimizer.step(rates);
     this.#vlm.parameters.zeroGradients();
     this.#vlm.visionParameters.zeroGradients();
-    const now = performance.now();
     const metrics: StepMetrics = {
       step: ++this.#updates,
       epoch: epoch + 1,
@@ -175,12 +174,11 @@ export class Trainer implements Disposable {
       grad_norm: NaN,
       tokens: this.#tokens,
       samples: this.#samples,
-      seconds: (now - this.#updateTime) / 1000,
+      seconds: NaN,
     };
     const microBatches = this.#microBatches(step);
     const [losses, auxLosses] = [this.#losses, this.#auxLosses];
     this.#pending.push({ metrics, batch: step + 1, losses, auxLosses, outcome, microBatches });
-    this.#updateTime = now;
     [this.#losses, this.#auxLosses] = [[], []];
     this.#tokens = this.#samples = 0;
   }

@@ -17,6 +17,8 @@ import { uploadHint } from "./wandb_hint.ts";
 export class RunWatch implements AsyncDisposable {
   /** Loss of the last update shown. */
   loss: number;
+  /** The least loss of the validations before, Infinity without any. */
+  readonly bestValidation: number;
   readonly #settings: RunSettings;
   readonly #report: ProgressReport;
   readonly #gpu: Gpu;
@@ -43,7 +45,9 @@ export class RunWatch implements AsyncDisposable {
         warn: (text) => report.say(text),
       });
       tracker.settings(shown(settings));
-      return new RunWatch(settings, report, gpu, metrics, tracker, start.loss);
+      const { validation } = await readMetricsRows(settings.metrics);
+      const best = Math.min(...validation.map(({ loss }) => loss ?? Infinity));
+      return new RunWatch(settings, report, gpu, metrics, tracker, start.loss, best);
     } catch (error) {
       metrics[Symbol.dispose]();
       throw error;
@@ -57,6 +61,7 @@ export class RunWatch implements AsyncDisposable {
     metrics: MetricsFile,
     tracker: Tracker,
     loss: number,
+    bestValidation: number,
   ) {
     this.#settings = settings;
     this.#report = report;
@@ -64,6 +69,7 @@ export class RunWatch implements AsyncDisposable {
     this.#metrics = metrics;
     this.#tracker = tracker;
     this.loss = loss;
+    this.bestValidation = bestValidation;
     this.#guards = new Guards(settings.maxBadSteps, (text) => report.say(text));
   }
 
@@ -124,7 +130,7 @@ export class RunWatch implements AsyncDisposable {
   /** Writes the page that tells of the whole run. */
   async end(how: RunEnd): Promise<string> {
     this.#report.end();
-    const { settings } = { settings: this.#settings };
+    const settings = this.#settings;
     const { updates, validation } = await readMetricsRows(settings.metrics);
     const path = join(settings.folder.checkpoints, `${runName(settings)}_report.html`);
     const html = reportHtml({
@@ -133,7 +139,7 @@ export class RunWatch implements AsyncDisposable {
       command: ["deno", "task", ...settings.command],
       date: new Date(),
       metrics: updates,
-      validation: validation.map(({ val_loss, ...row }) => ({ ...row, loss: val_loss })),
+      validation,
       settings: shown(settings),
       hardware: {
         adapter: this.#gpu.info.name,
