@@ -80,7 +80,7 @@ function reject(arg: string, table: OptionTable, flags: readonly string[]): neve
   const typed = arg.replace(/=.*$/s, "");
   const meant = `--${typed.replace(/^-+/, "").replaceAll("-", "_")}`;
   const name = meant.slice(2);
-  if (Object.hasOwn(table, name)) {
+  if (Object.hasOwn(table, name) && table[name]!.positional) {
     throw new UsageError(
       `There is no option ${typed}: ${name.toUpperCase()} is given by its place.`,
     );
