@@ -65,7 +65,7 @@ export class Decoder implements Disposable {
 
   /**
    * Reads a conversation up to where the answer begins. What it shares with the conversation before is not computed
-   * again.
+   * again: its pictures must be the same ones. `clear` first where they are not, since their placeholders look alike.
    *
    * @param prompt The whole conversation.
    * @param features Features of all its pictures' patches.
