@@ -181,7 +181,7 @@ gpuTest("linear names the shapes that do not fit", (gpu) => {
 gpuTest("a measured choice stands for products of its class", (gpu) => {
   using _scope = gpu.scope();
   const [a, b, out] = [gpu.empty([40, 8]), gpu.empty([56, 8]), gpu.empty([40, 56])];
-  const problem = { layout: "NT", a, b, out, m: 40, n: 56, k: 8 } as const;
+  const problem = { layout: "NT", a, b, out, m: 40, n: 56, k: 8, precision: "float32" } as const;
   assertEquals(productClass(problem), "NT/64/64/8/000");
   assertEquals(productClass({ ...problem, m: 41 }), "NT/64/64/8/100");
   const ruled = chooseKernel(problem);

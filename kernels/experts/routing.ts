@@ -8,8 +8,8 @@ import { entry } from "../runtime/wgsl.ts";
 const BLOCK = 128;
 /** Choices up to which, in inference, each has a tile of one row and so a product of its own. */
 const FEW = 32;
-/** Choices for each expert from which a GPU's larger tiles earn the padding that they need. */
-const MANY = 512;
+/** Choices for each expert from which larger tiles earn the padding that they need. */
+const MANY = 128;
 
 /** Rows that are sorted by the expert that computes them; each expert's run is padded to whole tiles. */
 export interface ExpertGroups {
@@ -70,11 +70,7 @@ export function routeTokens(scores: Tensor, { choices, normalize }: RoutingOptio
   }
   const normalized = normalize && choices > 1;
   const count = tokens * choices;
-  const tile = !gpu.tape && count <= FEW
-    ? 1
-    : gpu.info.software || count < MANY * experts
-    ? 64
-    : 128;
+  const tile = !gpu.tape && count <= FEW ? 1 : count < MANY * experts ? 64 : 128;
   const tiles = Math.min(count, Math.floor((count + experts * (tile - 1)) / tile));
   const uint32 = (shape: readonly number[]) => gpu.empty(shape, "uint32", "routing");
   const blocks = Math.ceil(tokens / BLOCK);
