@@ -163,8 +163,8 @@ export function trainOptions(preset: TrainPreset) {
     }),
     dtype: choice(["float32", "float16", "bfloat16"], {
       section: TRAIN,
-      help: "Numbers that the model computes with.",
-      default: "float32",
+      help: "Numbers that matrix products multiply; sums, norms and weights stay float32.",
+      defaultText: DEFAULT_PRECISION,
     }),
     epochs: integer({
       section: TRAIN,
@@ -329,14 +329,6 @@ export function trainSettings(
   o: TrainValues,
   command: readonly string[],
 ): RunSettings {
-  const later: [boolean, string][] = [
-    [o.dtype !== "float32", `--dtype ${o.dtype}: half precision`],
-  ];
-  for (const [asked, what] of later) {
-    if (asked) {
-      throw new UsageError(`${what} will come with a later version; leave the option out.`);
-    }
-  }
   const given = {
     out: o.save_dir,
     tokenizer: o.tokenizer_path,
@@ -358,6 +350,7 @@ export function trainSettings(
     },
     freeze: Number(o.freeze_llm) as 0 | 1 | 2,
     device: o.device,
+    dtype: o.dtype,
     epochs: o.epochs,
     batchSize: o.batch_size,
     learningRate: o.learning_rate,

@@ -6,32 +6,10 @@ import type { Gpu } from "../kernels/runtime/gpu.ts";
 import type { Tensor } from "../kernels/runtime/tensor.ts";
 import { assertClose, checkOperation } from "./support/gradient_check.ts";
 import { gpuTest } from "./support/gpu.ts";
+import { type Extents, productReference as reference } from "./support/product_reference.ts";
 import { seeded } from "./support/seeded.ts";
 
-type Extents = readonly [m: number, n: number, k: number];
-
 const LAYOUTS: readonly Layout[] = ["NT", "NN", "TN"];
-
-/** C = op(A)·op(B) in float64. */
-function reference(
-  layout: Layout,
-  a: ArrayLike<number>,
-  b: ArrayLike<number>,
-  [m, n, k]: Extents,
-): Float64Array {
-  const c = new Float64Array(m * n);
-  for (let i = 0; i < m; i++) {
-    for (let j = 0; j < n; j++) {
-      let sum = 0;
-      for (let l = 0; l < k; l++) {
-        sum += a[layout === "TN" ? l * m + i : i * k + l]! *
-          b[layout === "NT" ? j * k + l : l * n + j]!;
-      }
-      c[i * n + j] = sum;
-    }
-  }
-  return c;
-}
 
 /** A tensor of random numbers inside a larger one, at an offset of 256 bytes, and its numbers. */
 function inside(

@@ -184,7 +184,7 @@ function operand(
   ).join(" ");
   const put = QUAD.map((i) =>
     `tile${name}[(${q} * 4u + ${i}u) * ${quads}u + ${g}] = ` +
-    `${inTile}(${alongK ? QUAD.map((j) => `v${j}.${XYZW[i]}`).join(", ") : `v${i}`});`
+    `${inTile}(${alongK ? `vec4f(${QUAD.map((j) => `v${j}.${XYZW[i]}`).join(", ")})` : `v${i}`});`
   ).join(" ");
   return { read, fetch, put };
 }

@@ -59,8 +59,8 @@ export function reader(buffer: string, dtype: Dtype, precision: Precision): Read
 }
 
 /**
- * WGSL functions that unpack numbers and round them to the nearest, ties to even. Rounding packs and unpacks, since
- * compilers may leave out a conversion to f16 and back.
+ * WGSL functions that unpack numbers and round them to the nearest, ties to even. They round as integers, since compilers
+ * leave out a conversion to f16 and back. Adding ½ to a float16 that is subnormal makes its multiple of 2⁻²⁴ the last bits.
  */
 export const HALF: Readonly<Record<Precision, string>> = {
   float32: "",
@@ -68,9 +68,17 @@ export const HALF: Readonly<Record<Precision, string>> = {
 fn unpack2_float16(w: u32) -> vec2f { return unpack2x16float(w); }
 fn unpack4_float16(w: vec2u) -> vec4f { return vec4f(unpack2x16float(w.x), unpack2x16float(w.y)); }
 fn round4_float16(v: vec4f) -> vec4f {
-  return unpack4_float16(vec2u(pack2x16float(v.xy), pack2x16float(v.zw)));
+  let bits = bitcast<vec4u>(v);
+  let magnitude = bits & vec4u(0x7fffffffu);
+  let normal = (magnitude + 0xfffu + ((magnitude >> vec4u(13u)) & vec4u(1u))) & vec4u(0xffffe000u);
+  let steps = bitcast<vec4u>(bitcast<vec4f>(magnitude) + 0.5) - 0x3f000000u;
+  let subnormal = bitcast<vec4u>(vec4f(steps) * 5.9604644775390625e-8);
+  let large = max(magnitude, vec4u(0x7f800000u));
+  var rounded = select(normal, subnormal, magnitude < vec4u(0x38800000u));
+  rounded = select(rounded, large, magnitude >= vec4u(0x477ff000u));
+  return bitcast<vec4f>(rounded | (bits & vec4u(0x80000000u)));
 }
-fn round1_float16(v: f32) -> f32 { return unpack2x16float(pack2x16float(vec2f(v, 0.0))).x; }
+fn round1_float16(v: f32) -> f32 { return round4_float16(vec4f(v)).x; }
 `,
   bfloat16: `
 fn unpack2_bfloat16(w: u32) -> vec2f { return bitcast<vec2f>(vec2u(w << 16u, w & 0xffff0000u)); }
