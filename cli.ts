@@ -43,7 +43,7 @@ const GLIMPSE: Program = {
       load: () => import("./cli/inspect.ts"),
     },
     convert: {
-      summary: "Converts weights between PyTorch's files, safetensors and transformers' folders.",
+      summary: "Converts weights (.pth, safetensors, transformers' folders) or data (JSON Lines, Parquet).",
       load: () => import("./cli/convert.ts"),
     },
     sample: {

@@ -6,7 +6,7 @@ import { writeFileAtomic } from "../data/files.ts";
 import { inspectData } from "../data/inspect.ts";
 import { inspectSample } from "../data/inspect_sample.ts";
 import { loadImageProcessor, loadTokenizer, modelFolder } from "../data/model_folder.ts";
-import { encodePng, type RgbPicture } from "../data/picture.ts";
+import { encodePng } from "../data/png.ts";
 import { readClipConfig } from "../data/vlm_files.ts";
 import { DataError, UsageError } from "../kernels/runtime/errors.ts";
 import { patchCount } from "../model/config.ts";
@@ -17,7 +17,7 @@ import { type OptionValues, parseOptions } from "./options.ts";
 
 /** The options of `inspect`. */
 export const options = {
-  data: positional(path({ help: "The data: .jsonl, .json (LLaVA), .csv or .tsv." })),
+  data: positional(path({ help: "The data: .jsonl, .json (LLaVA), .csv, .tsv or .parquet." })),
   images_path: path({
     help: "Folder or zip archive of the pictures.",
     defaultText: "x_images beside x_data.jsonl, else the data's folder",
@@ -108,20 +108,15 @@ async function pageSamples(source: DatasetSource, wanted: number): Promise<PageS
   for (let i = 0; i < count; i++) {
     try {
       const sample = await inspectSample(dataset, Math.floor(i * dataset.length / count));
-      const pictures = sample.pictures.map(({ pixels }) => encodePng(interleaved(pixels)));
+      const pictures = sample.pictures.map(({ pixels }) =>
+        encodePng(pixels, dataset.processor.size)
+      );
       samples.push({ sample, pictures: await Promise.all(pictures) });
     } catch (error) {
       if (!(error instanceof DataError)) throw error; // the report tells of rows that are bad
     }
   }
   return samples;
-}
-
-/** Pixels [3, size, size] as a picture. */
-function interleaved(pixels: Uint8Array): RgbPicture {
-  const area = pixels.length / 3, size = Math.sqrt(area);
-  const data = Uint8Array.from(pixels, (_, i) => pixels[(i % 3) * area + Math.floor(i / 3)]!);
-  return { width: size, height: size, data, channels: 3 };
 }
 
 function progress(): (done: number, total: number) => void {

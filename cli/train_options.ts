@@ -84,7 +84,7 @@ export function trainOptions(preset: TrainPreset) {
     }),
     data_path: path({
       section: FILES,
-      help: "Conversations: .jsonl, .json (LLaVA), .csv or .tsv.",
+      help: "Conversations: .jsonl, .json (LLaVA), .csv, .tsv or .parquet.",
       defaultText: `dataset/${preset.data}_data.jsonl`,
     }),
     images_path: path({

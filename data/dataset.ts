@@ -8,6 +8,7 @@ import { ImageProcessor } from "../model/image_processor.ts";
 import { encodeConversation } from "../model/loss_mask.ts";
 import { findRuns, imagePlaceholder } from "../model/placeholders.ts";
 import { Tokenizer } from "../model/tokenizer.ts";
+import { decodePicture, type RgbPicture } from "./picture.ts";
 import { openPictures, type PictureSource } from "./picture_source.ts";
 import { type ConversationRow, readRow } from "./row.ts";
 import { openRows, type RowIndex, type RowSource } from "./row_source.ts";
@@ -122,9 +123,26 @@ export class VlmDataset implements Disposable {
     return this.#processor;
   }
 
-  /** Where the pictures come from. */
-  get pictures(): PictureSource {
-    return this.#pictures;
+  /**
+   * Reads a picture's file.
+   *
+   * @param picture Its name, or the file itself.
+   * @throws {DataError} where it cannot be read.
+   */
+  async read(picture: string | Uint8Array): Promise<Uint8Array> {
+    return typeof picture === "string" ? await this.#pictures.read(picture) : picture;
+  }
+
+  /**
+   * Decodes a picture.
+   *
+   * @param picture Its name, or its file.
+   * @throws {DataError} where it cannot be read.
+   */
+  async decode(picture: string | Uint8Array): Promise<RgbPicture> {
+    return typeof picture === "string"
+      ? await this.#pictures.decode(picture)
+      : await decodePicture(picture);
   }
 
   /** The place of a row as errors name it: file and line, from 1. */
@@ -142,7 +160,7 @@ export class VlmDataset implements Disposable {
     const { row, ids, mask, pictureStarts } = await this.encode(index);
     const pictures = await this.#placed(
       index,
-      () => Promise.all(row.pictures.map((name) => this.#pixels(name))),
+      () => Promise.all(row.pictures.map((picture) => this.#pixels(picture))),
     );
     return { index, ids, mask, pictureStarts, pictures };
   }
@@ -199,8 +217,8 @@ export class VlmDataset implements Disposable {
     return { ids, mask, pictureStarts: findRuns(ids, this.#picture.ids), truncated };
   }
 
-  async #pixels(name: string): Promise<Uint8Array<ArrayBuffer>> {
-    return new Uint8Array(this.#processor.process(await this.#pictures.decode(name)));
+  async #pixels(picture: string | Uint8Array): Promise<Uint8Array<ArrayBuffer>> {
+    return new Uint8Array(this.#processor.process(await this.decode(picture)));
   }
 
   /** Closes the files. */

@@ -101,10 +101,11 @@ export async function inspectData(
     try {
       const { row, ids, mask } = await encodeWhole(dataset, index, source);
       const learnt = count(mask), learntKept = count(mask.subarray(0, source.maxLength));
-      for (const name of row.pictures) {
+      for (const picture of row.pictures) {
+        const name = await nameOf(picture);
         const known = uses.get(name) ?? 0;
         if (known === 0 && options.pictures !== "none") {
-          const size = await measure(dataset, name, options.pictures, index);
+          const size = await measure(dataset, picture, options.pictures, index);
           widths.push(size.width);
           heights.push(size.height);
         }
@@ -117,7 +118,8 @@ export async function inspectData(
       if (ids.length > source.maxLength) truncated++;
       if (learntKept === 0) withoutAnswer++;
       picturesPerRow.set(row.pictures.length, (picturesPerRow.get(row.pictures.length) ?? 0) + 1);
-      const key = await digest(JSON.stringify([row.pictures, row.conversations]));
+      const names = await Promise.all(row.pictures.map(nameOf));
+      const key = await digest(JSON.stringify([names, row.conversations]));
       const first = earlier.get(key);
       if (first === undefined) earlier.set(key, index);
       else if (++duplicates <= EXAMPLES) {
@@ -176,14 +178,15 @@ async function encodeWhole(
 
 async function measure(
   dataset: VlmDataset,
-  name: string,
+  picture: string | Uint8Array,
   how: "size" | "decode",
   index: number,
 ): Promise<{ width: number; height: number }> {
   try {
-    return how === "decode"
-      ? await dataset.pictures.decode(name)
-      : await pictureSize(await dataset.pictures.read(name), `picture ${name}`);
+    return how === "decode" ? await dataset.decode(picture) : await pictureSize(
+      await dataset.read(picture),
+      typeof picture === "string" ? `picture ${picture}` : undefined,
+    );
   } catch (error) {
     if (!(error instanceof DataError)) throw error;
     throw new DataError(`${dataset.place(index)}: ${error.message}`, { cause: error });
@@ -228,7 +231,14 @@ function ratio(part: number, whole: number): number {
   return whole === 0 ? 0 : part / whole;
 }
 
-async function digest(text: string): Promise<string> {
-  const bytes = new Uint8Array(await crypto.subtle.digest("SHA-1", new TextEncoder().encode(text)));
-  return bytes.subarray(0, 10).toHex();
+/** What tells pictures apart: their names, or their contents. */
+async function nameOf(picture: string | Uint8Array): Promise<string> {
+  return typeof picture === "string" ? picture : await digest(picture);
+}
+
+async function digest(content: string | Uint8Array): Promise<string> {
+  const bytes = typeof content === "string"
+    ? new TextEncoder().encode(content)
+    : new Uint8Array(content);
+  return new Uint8Array(await crypto.subtle.digest("SHA-1", bytes)).subarray(0, 10).toHex();
 }

@@ -45,13 +45,19 @@ export async function inspectSample(dataset: VlmDataset, index: number): Promise
   const { row } = await dataset.encode(index);
   const { ids, mask, pictures } = await dataset.sample(index);
   const { tokenizer } = dataset;
-  const sizes = await Promise.all(row.pictures.map((name) => dataset.pictures.decode(name)));
+  const sizes = await Promise.all(row.pictures.map((picture) => dataset.decode(picture)));
   return {
     place: dataset.place(index),
     text: tokenizer.decode(ids),
     pictures: pictures.map((pixels, i) => {
       const { width, height } = sizes[i]!;
-      return { name: row.pictures[i]!, width, height, pixels };
+      const name = row.pictures[i]!;
+      return {
+        name: typeof name === "string" ? name : `picture ${i + 1} of the row`,
+        width,
+        height,
+        pixels,
+      };
     }),
     tokens: Array.from({ length: Math.max(ids.length - 1, 0) }, (_, at) => {
       const [x, y] = [ids[at]!, ids[at + 1]!];

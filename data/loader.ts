@@ -99,6 +99,7 @@ export class Loader implements AsyncDisposable {
       ...options,
       length: this.length,
       rows: chosen,
+      sections: rows.sections,
       sizeOf: (index) => rows.bytes(index),
     });
     this.stepsPerEpoch = this.#order.stepsPerEpoch;

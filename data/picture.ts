@@ -103,14 +103,6 @@ function cmykToRgb(cmyk: Uint8Array): Uint8Array<ArrayBuffer> {
   return rgb;
 }
 
-/** Writes a picture as PNG. */
-export async function encodePng(
-  { width, height, channels, data }: RgbPicture,
-): Promise<Uint8Array<ArrayBuffer>> {
-  const { default: sharp } = await import("sharp");
-  return new Uint8Array(await sharp(data, { raw: { width, height, channels } }).png().toBuffer());
-}
-
 let sharpLoading: Promise<(bytes: Uint8Array) => Sharp> | undefined;
 
 /** Loads the native library the first time that a picture needs it. */
