@@ -2,7 +2,7 @@
 
 import { join } from "@std/path";
 import { modelFolder } from "../data/model_folder.ts";
-import { UsageError } from "../kernels/runtime/errors.ts";
+import { DEFAULT_PRECISION } from "../train/precision.ts";
 import type { RunSettings } from "../train/settings.ts";
 import { TRACKERS } from "../train/tracker.ts";
 import {
@@ -321,8 +321,6 @@ export type TrainValues = OptionValues<ReturnType<typeof trainOptions>>;
 
 /**
  * A run's settings.
- *
- * @throws {UsageError} for what this version cannot do.
  */
 export function trainSettings(
   preset: TrainPreset,

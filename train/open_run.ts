@@ -108,7 +108,9 @@ export async function openVlm(
   }
   const millions = (n: number) => (n / 1e6).toFixed(3);
   report.say(
-    `${gpu.info.name}, ${precision}: ${millions(vlm.parameters.count)} M parameters and a vision tower of ` +
+    `${gpu.info.name}, ${precision}: ${
+      millions(vlm.parameters.count)
+    } M parameters and a vision tower of ` +
       `${millions(vlm.visionParameters.count)} M; ${
         millions(vlm.parameters.trainedCount)
       } M train` +

@@ -43,7 +43,8 @@ export class AdamW implements Disposable {
 
   /** An optimizer whose moments are zero. */
   constructor(gpu: Gpu, groups: readonly ParameterGroup[], options: AdamWOptions) {
-    const { clip, lossScale = 0, beta1 = 0.9, beta2 = 0.999, eps = 1e-8, weightDecay = 0.01 } = options;
+    const { clip, lossScale = 0, beta1 = 0.9, beta2 = 0.999, eps = 1e-8, weightDecay = 0.01 } =
+      options;
     this.#gpu = gpu;
     this.#groups = groups;
     this.#constants = { beta1, beta2, eps, weightDecay };
