@@ -43,7 +43,8 @@ const GLIMPSE: Program = {
       load: () => import("./cli/inspect.ts"),
     },
     convert: {
-      summary: "Converts weights (.pth, safetensors, transformers' folders) or data (JSON Lines, Parquet).",
+      summary:
+        "Converts weights (.pth, safetensors, transformers' folders) or data (JSON Lines, Parquet).",
       load: () => import("./cli/convert.ts"),
     },
     sample: {

@@ -19,14 +19,18 @@ export * from "./kernels/attention.ts";
 export * from "./kernels/cross_entropy.ts";
 export * from "./kernels/elementwise.ts";
 export * from "./kernels/embedding.ts";
+export * from "./kernels/experts.ts";
+export * from "./kernels/kv_cache.ts";
 export * from "./kernels/layer_norm.ts";
 export * from "./kernels/matmul.ts";
 export * from "./kernels/measure.ts";
+export * from "./kernels/optimizer.ts";
 export * from "./kernels/patches.ts";
 export * from "./kernels/reduce.ts";
 export * from "./kernels/rms_norm.ts";
 export * from "./kernels/rope.ts";
 export * from "./kernels/rows.ts";
+export * from "./kernels/sample_tokens.ts";
 export * from "./kernels/sequences.ts";
 export * from "./kernels/softmax.ts";
 export * from "./kernels/swiglu.ts";
@@ -46,10 +50,12 @@ export {
   encodeConversation,
   type EncodedConversation,
 } from "./model/loss_mask.ts";
-export { MiniMind, miniMindSpecs } from "./model/minimind.ts";
+export { Decoder, type GenerateOptions } from "./model/decoder.ts";
+export type { Balance } from "./model/feed_forward.ts";
+export { type CachedRows, MiniMind, miniMindSpecs } from "./model/minimind.ts";
 export * from "./model/parameters.ts";
 export { encodePrompt, type Prompt } from "./model/prompt.ts";
-export { type PthContent, pthChunks, pthValueChunks } from "./model/pth_writer.ts";
+export { pthChunks, type PthContent, pthValueChunks } from "./model/pth_writer.ts";
 export { Random, type RandomState } from "./model/random.ts";
 export { readWeights } from "./model/read_weights.ts";
 export { type Box, type Filter, type Image, resample } from "./model/resample.ts";
@@ -63,3 +69,28 @@ export {
 } from "./model/tokenizer.ts";
 export { projectionSpecs, type TrainPolicy, Vlm, type VlmConfig } from "./model/vlm.ts";
 export type { WeightFile } from "./model/weight_file.ts";
+
+export { type OpenFile, openFile, writeFileAtomic } from "./data/files.ts";
+export type { DatasetSource } from "./data/dataset.ts";
+export { type LoadedBatch, Loader, type LoaderOptions, type LoaderRange } from "./data/loader.ts";
+export {
+  type LoadedImageProcessor,
+  type LoadedTokenizer,
+  loadImageProcessor,
+  loadTokenizer,
+  type ModelFolder,
+  modelFolder,
+} from "./data/model_folder.ts";
+export { type OpenWeights, openWeights } from "./data/open_weights.ts";
+export { decodePicture, type RgbPicture } from "./data/picture.ts";
+export { loadVlm, saveVlm, type VlmSource } from "./data/vlm_files.ts";
+export type { RowIndex } from "./data/row_source.ts";
+export type { ZipIndex } from "./data/zip_archive.ts";
+export { type ChatModel, type ChatSource, loadChatModel } from "./data/vlm_folder.ts";
+
+export type { NamedTensor } from "./train/checkpoint.ts";
+export { type Freeze, trainPolicy } from "./train/freeze.ts";
+export type { StepMetrics } from "./train/metrics.ts";
+export { AdamW, type AdamWOptions, type UpdateOutcome } from "./train/optimizer.ts";
+export { learningRate } from "./train/schedule.ts";
+export { type PlacedBatch, Trainer, type TrainerOptions, type Update } from "./train/trainer.ts";
