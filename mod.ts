@@ -32,6 +32,15 @@ export * from "./kernels/softmax.ts";
 export * from "./kernels/swiglu.ts";
 
 export { type Batch, packSamples, type Sample } from "./model/batch.ts";
+export {
+  BatchDecoder,
+  type DrawnToken,
+  type Progress,
+  type PromptPicture,
+  Sequence,
+  type SequenceOptions,
+  type TokenLogprob,
+} from "./model/batch_decoder.ts";
 export { byteTokenizer, type TokenizerFiles } from "./model/byte_tokenizer.ts";
 export { blobSource, type ByteSource, bytesSource } from "./model/bytes.ts";
 export { type ChatMessage, ChatTemplate, type ChatTemplateOptions } from "./model/chat_template.ts";
@@ -48,8 +57,14 @@ export {
 } from "./model/loss_mask.ts";
 export { MiniMind, miniMindSpecs } from "./model/minimind.ts";
 export * from "./model/parameters.ts";
-export { encodePrompt, type Prompt } from "./model/prompt.ts";
-export { type PthContent, pthChunks, pthValueChunks } from "./model/pth_writer.ts";
+export {
+  encodePrompt,
+  PICTURE,
+  type PicturePlace,
+  type Prompt,
+  type Turn,
+} from "./model/prompt.ts";
+export { pthChunks, type PthContent, pthValueChunks } from "./model/pth_writer.ts";
 export { Random, type RandomState } from "./model/random.ts";
 export { readWeights } from "./model/read_weights.ts";
 export { type Box, type Filter, type Image, resample } from "./model/resample.ts";
