@@ -46,6 +46,7 @@ export { blobSource, type ByteSource, bytesSource } from "./model/bytes.ts";
 export { type ChatMessage, ChatTemplate, type ChatTemplateOptions } from "./model/chat_template.ts";
 export { ClipVision, clipVisionSpecs } from "./model/clip_vision.ts";
 export * from "./model/config.ts";
+export { Decoder, type GenerateOptions } from "./model/decoder.ts";
 export { fromFloat32, type HostDtype, type HostTensor, toFloat32 } from "./model/host_tensor.ts";
 export { ImageProcessor } from "./model/image_processor.ts";
 export { inferMiniMindConfig } from "./model/infer_config.ts";

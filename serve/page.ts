@@ -1,0 +1,2 @@
+import type { Hono } from "hono";
+export function pageRoutes(_hono: Hono): void {}
