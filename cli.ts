@@ -22,6 +22,10 @@ const GLIMPSE: Program = {
       summary: "Lists the runs of a folder: where each stands, and how to continue it.",
       load: () => import("./cli/runs.ts"),
     },
+    sft: {
+      summary: "Trains projection and language model on dialogues about pictures.",
+      load: () => import("./cli/sft.ts"),
+    },
     doctor: {
       summary: "Shows the GPU, its limits and features, and how fast it is.",
       load: () => import("./cli/doctor.ts"),
@@ -33,6 +37,14 @@ const GLIMPSE: Program = {
     extract: {
       summary: "Unpacks a zip archive; training reads pictures from it as it is.",
       load: () => import("./cli/extract.ts"),
+    },
+    inspect: {
+      summary: "Shows what is in a data set, and what the model gets of a row.",
+      load: () => import("./cli/inspect.ts"),
+    },
+    convert: {
+      summary: "Converts weights (.pth, safetensors, transformers' folders) or data (JSON Lines, Parquet).",
+      load: () => import("./cli/convert.ts"),
     },
     sample: {
       summary: "Makes a small folder of random weights, pictures and captions to try things on.",

@@ -23,8 +23,12 @@ export function trainCommand(preset: TrainPreset): Command {
     const signals: Deno.Signal[] = Deno.build.os === "windows" ? ["SIGINT"] : ["SIGINT", "SIGTERM"];
     for (const signal of signals) Deno.addSignalListener(signal, interrupt);
     try {
-      const { updates, saved, interrupted } = await runTraining(settings, report, stop.signal);
-      report.say(`${updates} updates; weights in ${saved}.`);
+      const { updates, saved, report: page, interrupted } = await runTraining(
+        settings,
+        report,
+        stop.signal,
+      );
+      report.say(`${updates} updates; weights in ${saved}, a report in ${page}.`);
       if (interrupted) report.say("Type the same with --from_resume 1 to go on.");
       return interrupted ? 130 : 0;
     } finally {

@@ -4,6 +4,7 @@ import { join } from "@std/path";
 import { modelFolder } from "../data/model_folder.ts";
 import { UsageError } from "../kernels/runtime/errors.ts";
 import type { RunSettings } from "../train/settings.ts";
+import { TRACKERS } from "../train/tracker.ts";
 import {
   choice,
   flag,
@@ -83,7 +84,7 @@ export function trainOptions(preset: TrainPreset) {
     }),
     data_path: path({
       section: FILES,
-      help: "Conversations: .jsonl, .json (LLaVA), .csv or .tsv.",
+      help: "Conversations: .jsonl, .json (LLaVA), .csv, .tsv or .parquet.",
       defaultText: `dataset/${preset.data}_data.jsonl`,
     }),
     images_path: path({
@@ -250,7 +251,8 @@ export function trainOptions(preset: TrainPreset) {
     }),
     compat: flag({
       section: TRAIN,
-      help: "Count accumulation as the original does, its tail left over.",
+      help:
+        "Count accumulation as the original does, its tail left over, and balance experts over padding as well.",
     }),
     from_resume: zeroOrOne({
       section: TRAIN,
@@ -276,10 +278,38 @@ export function trainOptions(preset: TrainPreset) {
       default: 100,
       min: 1,
     }),
-    use_wandb: flag({ section: LOG, help: "Write what Weights & Biases can take." }),
+    val_path: path({ section: LOG, help: "Data to validate with, at each saving." }),
+    val_ratio: number({
+      section: LOG,
+      help: "Share of the rows that are held out to validate with, at each saving.",
+      default: 0,
+      min: 0,
+      max: 0.9,
+    }),
+    sample_every: integer({
+      section: LOG,
+      help: "Updates between two looks at what the model says; 0 for none.",
+      default: 0,
+      min: 0,
+    }),
+    tracker: choice(TRACKERS, {
+      section: LOG,
+      help: "Where numbers, texts and pictures are sent.",
+      default: "none",
+    }),
+    tracking_uri: text({
+      section: LOG,
+      help: "Address of MLflow's server.",
+      defaultText: "the variable MLFLOW_TRACKING_URI",
+      placeholder: "URL",
+    }),
+    use_wandb: flag({
+      section: LOG,
+      help: "Write TensorBoard's files, and say how to send them to Weights & Biases or SwanLab.",
+    }),
     wandb_project: text({
       section: LOG,
-      help: "Its project.",
+      help: "Project of the trackers.",
       default: preset.project,
       placeholder: "NAME",
     }),
@@ -301,7 +331,6 @@ export function trainSettings(
 ): RunSettings {
   const later: [boolean, string][] = [
     [o.dtype !== "float32", `--dtype ${o.dtype}: half precision`],
-    [o.use_wandb, "--use_wandb: trackers"],
   ];
   for (const [asked, what] of later) {
     if (asked) {
@@ -354,6 +383,12 @@ export function trainSettings(
     shuffle: o.shuffle,
     workers: o.num_workers,
     onBadSample: o.on_bad_sample,
+    valPath: o.val_path,
+    valRatio: o.val_ratio,
+    trackers: [...new Set([o.tracker, ...(o.use_wandb ? ["tensorboard"] as const : [])])],
+    trackingUri: o.tracking_uri,
+    project: o.wandb_project,
+    sampleEvery: o.sample_every,
     metrics: o.metrics ?? join(folder.checkpoints, `${name}_metrics.jsonl`),
     compat: o.compat,
   };

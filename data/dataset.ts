@@ -8,6 +8,7 @@ import { ImageProcessor } from "../model/image_processor.ts";
 import { encodeConversation } from "../model/loss_mask.ts";
 import { findRuns, imagePlaceholder } from "../model/placeholders.ts";
 import { Tokenizer } from "../model/tokenizer.ts";
+import { decodePicture, type RgbPicture } from "./picture.ts";
 import { openPictures, type PictureSource } from "./picture_source.ts";
 import { type ConversationRow, readRow } from "./row.ts";
 import { openRows, type RowIndex, type RowSource } from "./row_source.ts";
@@ -33,6 +34,14 @@ export interface DatasetSource {
   readonly rowIndex?: RowIndex;
   /** Where the pictures are in their archive, if that is known. */
   readonly pictureIndex?: ZipIndex;
+}
+
+/** A row and its tokens. */
+export interface EncodedRow extends Pick<Sample, "ids" | "mask" | "pictureStarts"> {
+  /** The row. */
+  readonly row: ConversationRow;
+  /** Whether it was cut off. */
+  readonly truncated: boolean;
 }
 
 /** Placeholders that a picture takes where nothing else is said: 14 × 14 patches. */
@@ -104,6 +113,43 @@ export class VlmDataset implements Disposable {
     return this.#rows.length;
   }
 
+  /** The tokenizer. */
+  get tokenizer(): Tokenizer {
+    return this.#tokenizer;
+  }
+
+  /** What pictures go through. */
+  get processor(): ImageProcessor {
+    return this.#processor;
+  }
+
+  /**
+   * Reads a picture's file.
+   *
+   * @param picture Its name, or the file itself.
+   * @throws {DataError} where it cannot be read.
+   */
+  async read(picture: string | Uint8Array): Promise<Uint8Array> {
+    return typeof picture === "string" ? await this.#pictures.read(picture) : picture;
+  }
+
+  /**
+   * Decodes a picture.
+   *
+   * @param picture Its name, or its file.
+   * @throws {DataError} where it cannot be read.
+   */
+  async decode(picture: string | Uint8Array): Promise<RgbPicture> {
+    return typeof picture === "string"
+      ? await this.#pictures.decode(picture)
+      : await decodePicture(picture);
+  }
+
+  /** The place of a row as errors name it: file and line, from 1. */
+  place(index: number): string {
+    return this.#rows.place(index);
+  }
+
   /**
    * Makes the sample of a row.
    *
@@ -111,25 +157,48 @@ export class VlmDataset implements Disposable {
    * @throws {DataError} with file and line where the row or one of its pictures cannot be used.
    */
   async sample(index: number): Promise<Sample> {
+    const { row, ids, mask, pictureStarts } = await this.encode(index);
+    const pictures = await this.#placed(
+      index,
+      () => Promise.all(row.pictures.map((picture) => this.#pixels(picture))),
+    );
+    return { index, ids, mask, pictureStarts, pictures };
+  }
+
+  /**
+   * Reads a row and encodes it, its pictures left where they are.
+   *
+   * @param index The row, from 0.
+   * @param maxLength Tokens after which it is cut off; the data set's own if left out.
+   * @throws {DataError} with file and line where the row cannot be used.
+   */
+  async encode(index: number, maxLength: number = this.#source.maxLength): Promise<EncodedRow> {
     const value = await this.#rows.row(index);
-    try {
+    return await this.#placed(index, () => {
       const row = readRow(value);
-      const tokens = this.#encode(row);
-      const pictures = await Promise.all(row.pictures.map((name) => this.#pixels(name)));
-      return { index, ...tokens, pictures };
+      return { row, ...this.#encode(row, maxLength) };
+    });
+  }
+
+  /** Does something for a row and names its place in errors. */
+  async #placed<T>(index: number, action: () => T | Promise<T>): Promise<T> {
+    try {
+      return await action();
     } catch (error) {
       if (!(error instanceof DataError || error instanceof FormatError)) throw error;
-      throw new DataError(`${this.#rows.place(index)}: ${error.message}`, { cause: error });
+      throw new DataError(`${this.place(index)}: ${error.message}`, { cause: error });
     }
   }
 
-  #encode({ conversations, pictures }: ConversationRow): Omit<Sample, "index" | "pictures"> {
-    const { maxLength } = this.#source;
+  #encode(
+    { conversations, pictures }: ConversationRow,
+    maxLength: number,
+  ): Omit<EncodedRow, "row"> {
     const encoded = encodeConversation(this.#tokenizer, this.#template, conversations, {
       maxLength,
       imagePlaceholder: this.#picture.text,
     });
-    const { images, cutImages } = encoded;
+    const { images, cutImages, truncated } = encoded;
     if (images + cutImages !== pictures.length) {
       throw new DataError(
         `the text has places for ${
@@ -145,11 +214,11 @@ export class VlmDataset implements Disposable {
       );
     }
     const ids = Uint32Array.from(encoded.ids), mask = Uint8Array.from(encoded.mask);
-    return { ids, mask, pictureStarts: findRuns(ids, this.#picture.ids) };
+    return { ids, mask, pictureStarts: findRuns(ids, this.#picture.ids), truncated };
   }
 
-  async #pixels(name: string): Promise<Uint8Array<ArrayBuffer>> {
-    return new Uint8Array(this.#processor.process(await this.#pictures.decode(name)));
+  async #pixels(picture: string | Uint8Array): Promise<Uint8Array<ArrayBuffer>> {
+    return new Uint8Array(this.#processor.process(await this.decode(picture)));
   }
 
   /** Closes the files. */

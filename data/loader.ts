@@ -12,6 +12,8 @@ import { SampleWorkers } from "./sample_workers.ts";
 export interface LoaderOptions {
   /** The rows and pictures. */
   readonly source: DatasetSource;
+  /** Chooses among the rows of the file; all of them unless given. */
+  readonly choose?: ((length: number) => Uint32Array) | undefined;
   /** Samples a batch. */
   readonly batchSize: number;
   /** Whether each epoch goes through the rows in an order of its own. */
@@ -69,7 +71,7 @@ type Outcome = { readonly sample: Sample } | { readonly index: number; readonly 
  * ```
  */
 export class Loader implements AsyncDisposable {
-  /** Rows of the data set. */
+  /** Rows that it goes through. */
   readonly length: number;
   /** Batches an epoch. */
   readonly stepsPerEpoch: number;
@@ -87,12 +89,19 @@ export class Loader implements AsyncDisposable {
     const { source, workers: count = 0 } = options;
     using rows = openRows(source.dataPath, source.rowIndex);
     if (rows.length === 0) throw new DataError(`The data file ${rows.path} has no rows.`);
-    const { length, index: rowIndex } = rows;
+    const { index: rowIndex } = rows;
     using pictures = openPictures(source.imagesPath, source.pictureIndex);
     const known = { ...source, rowIndex, ...(pictures.index && { pictureIndex: pictures.index }) };
-    this.length = length;
+    const chosen = options.choose?.(rows.length);
+    this.length = chosen?.length ?? rows.length;
     this.#options = options;
-    this.#order = new SampleOrder({ ...options, length, sizeOf: (index) => rows.bytes(index) });
+    this.#order = new SampleOrder({
+      ...options,
+      length: this.length,
+      rows: chosen,
+      sections: rows.sections,
+      sizeOf: (index) => rows.bytes(index),
+    });
     this.stepsPerEpoch = this.#order.stepsPerEpoch;
     if (count > 0) {
       const workers = this.#resources.use(new SampleWorkers(count));
@@ -121,6 +130,11 @@ export class Loader implements AsyncDisposable {
       for (; next < end && next <= at + ahead; next++) queue.push(this.#begin(next));
       yield { ...this.#place(at), ...this.#finish(await queue.shift()!) };
     }
+  }
+
+  /** The sample of a row of the file. */
+  sample(index: number): Promise<Sample> {
+    return this.#sample(index);
   }
 
   /** Ends the workers and closes the files. */

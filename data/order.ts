@@ -6,12 +6,19 @@ import { Random } from "../model/random.ts";
 export interface OrderOptions {
   /** Number of samples. */
   readonly length: number;
+  /** The samples meant, where not all of the first `length`. */
+  readonly rows?: Uint32Array | undefined;
   /** Samples a batch; the last one of an epoch has what is left. */
   readonly batchSize: number;
   /** Whether each epoch has an order of its own, rather than that of the file. */
   readonly shuffle: boolean;
   /** The seed of all shuffles. */
   readonly seed: number;
+  /**
+   * Where parts of the file end that are read at once: each is gone through before the next, in an
+   * order that is shuffled too. All of the file is one part if left out.
+   */
+  readonly sections?: readonly number[] | undefined;
   /**
    * Batches within which samples of like size meet, which saves work where batches are as long as
    * their longest sample; 0, the default, for none.
@@ -62,15 +69,45 @@ export class SampleOrder {
 }
 
 function epochOrder(options: OrderOptions, epoch: number): Uint32Array {
-  const { length, shuffle, seed, batchSize, groupWindow = 0, sizeOf = () => 0 } = options;
-  const indices = Uint32Array.from({ length }, (_, index) => index);
+  const { length, rows, shuffle, seed, batchSize, groupWindow = 0, sizeOf = () => 0, sections } =
+    options;
+  const indices = rows?.slice() ?? Uint32Array.from({ length }, (_, index) => index);
   const random = new Random(seed).fork(`samples of epoch ${epoch}`);
-  if (shuffle) random.shuffle(indices);
+  if (shuffle) {
+    random.shuffle(indices);
+    if (sections && sections.length > 1) gatherSections(indices, sections, random);
+  }
   const window = groupWindow * batchSize;
   for (let from = 0; window > 0 && from < length; from += window) {
     groupBySize(indices.subarray(from, from + window), batchSize, sizeOf, random);
   }
   return indices;
+}
+
+/** Brings the samples of each section together, the sections in any order. */
+function gatherSections(
+  indices: Uint32Array,
+  ends: readonly number[],
+  random: Random,
+): void {
+  const places = Uint32Array.from(ends, (_, section) => section);
+  random.shuffle(places);
+  const sectionOf = (index: number) => {
+    let low = 0, high = ends.length - 1;
+    while (low < high) {
+      const middle = (low + high) >> 1;
+      if (index < ends[middle]!) high = middle;
+      else low = middle + 1;
+    }
+    return low;
+  };
+  const parts: number[][] = ends.map(() => []);
+  for (const index of indices) parts[places[sectionOf(index)]!]!.push(index);
+  let at = 0;
+  for (const part of parts) {
+    indices.set(part, at);
+    at += part.length;
+  }
 }
 
 /** Sorts a window by size, cuts it into batches and shuffles them; a ragged one stays at the end. */

@@ -42,6 +42,27 @@ export async function decodePicture(
 }
 
 /**
+ * The size of a picture, read from its beginning alone; what follows may still be broken.
+ *
+ * @param name What errors call it.
+ * @throws {DataError} where it is not a picture.
+ */
+export async function pictureSize(
+  bytes: Uint8Array,
+  name = "the picture",
+): Promise<{ width: number; height: number }> {
+  try {
+    if (isBmp(bytes)) return decodeBmp(bytes, MAX_PIXELS);
+    const open = await loadSharp();
+    const { width, height } = await open(bytes).metadata();
+    return { width, height };
+  } catch (cause) {
+    const why = (cause as Error).message.trim().replaceAll(/\s*\n\s*/g, "; ").replace(/\.$/, "");
+    throw new DataError(`${name} cannot be read: ${why}.`, { cause });
+  }
+}
+
+/**
  * Reads a picture's file.
  *
  * @throws {DataError} that names the path, where it does not exist or cannot be read.

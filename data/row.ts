@@ -5,8 +5,8 @@ import { isRecord } from "../model/strict_json.ts";
 
 /** A conversation and the pictures that it is about. */
 export interface ConversationRow {
-  /** Names of picture files, in the order of their places in the text. */
-  readonly pictures: readonly string[];
+  /** Names of picture files, or the files' bytes, in the order of their places in the text. */
+  readonly pictures: readonly (string | Uint8Array)[];
   /** The turns, not checked. */
   readonly conversations: unknown;
 }
@@ -21,6 +21,12 @@ export interface ConversationRow {
 export function readRow(row: unknown): ConversationRow {
   if (!isRecord(row)) throw new DataError("the row is not an object.");
   const { image, conversations } = row;
+  return { pictures: readPictures(image), conversations: readTurns(conversations) };
+}
+
+function readPictures(image: unknown): readonly (string | Uint8Array)[] {
+  const isBytes = (value: unknown) => value instanceof Uint8Array;
+  if (Array.isArray(image) && image.every(isBytes)) return image;
   if (image !== undefined && image !== null && typeof image !== "string") {
     throw new DataError(`image is ${quote(image)}, not a text of names with commas between them.`);
   }
@@ -32,10 +38,11 @@ export function readRow(row: unknown): ConversationRow {
       );
     }
   }
-  return {
-    pictures,
-    conversations: Array.isArray(conversations) ? conversations.map(readTurn) : conversations,
-  };
+  return pictures;
+}
+
+function readTurns(conversations: unknown): unknown {
+  return Array.isArray(conversations) ? conversations.map(readTurn) : conversations;
 }
 
 /** LLaVA's names of those who speak. */

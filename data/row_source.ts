@@ -3,6 +3,7 @@
 import { openCsv } from "./csv.ts";
 import { isJsonArray, openJson } from "./json_file.ts";
 import { JsonlFile } from "./jsonl.ts";
+import { ParquetFile } from "./parquet.ts";
 
 /** What finds the rows of a file again without going through it; workers share it. */
 export type RowIndex = Float64Array<SharedArrayBuffer>;
@@ -15,12 +16,15 @@ export interface RowSource extends Disposable {
   readonly length: number;
   /** What opens the same file faster. */
   readonly index: RowIndex;
+  /** Where parts end whose rows are best read one after the other; all of the file if left out. */
+  readonly sections?: readonly number[];
   /** About how many bytes a row has, by which rows of like length meet. */
   bytes(index: number): number;
   /** The place of a row as errors name it: file and line or row, from 1. */
   place(index: number): string;
   /**
    * A row as JSON has it, `{"image": …, "conversations": […]}`, not checked; or a promise of it.
+   * Where pictures are in the file itself, `image` is a list of bytes.
    *
    * @throws {DataError} that names the place, where it cannot be read.
    */
@@ -29,7 +33,7 @@ export interface RowSource extends Disposable {
 
 /**
  * Opens a data set by its ending: `.csv` and `.tsv` with names of columns in their first line, `.json`
- * with an array as LLaVA has it, anything else with a JSON value a line.
+ * with an array as LLaVA has it, `.parquet`, anything else with a JSON value a line.
  *
  * @param index That of the same file, opened before.
  * @throws {DataError} where it cannot be read.
@@ -38,5 +42,6 @@ export function openRows(path: string, index?: RowIndex): RowSource {
   const ending = /\.[^./\\]*$/.exec(path)?.[0].toLowerCase();
   if (ending === ".csv" || ending === ".tsv") return openCsv(path, index);
   if (ending === ".json" && isJsonArray(path)) return openJson(path, index);
+  if (ending === ".parquet") return ParquetFile.open(path);
   return JsonlFile.open(path, index);
 }

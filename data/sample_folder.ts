@@ -47,14 +47,14 @@ type Content = string | Uint8Array | AsyncIterable<Uint8Array>;
 /** Height and width of a picture in pixels. */
 const PICTURE_SIZE = 112;
 
-/** Questions, in pairs of Chinese and English. The first is what `eval.ts` asks. */
+/** Questions, in pairs of Chinese and English. The first in Chinese is what `eval.ts` asks. */
 const QUESTIONS: readonly [string, string][] = [
   [
     "仔细看一下这张图：\n\n<image>\n\n描述一下这个图像的内容。",
     "Look at this picture:\n\n<image>\n\nDescribe what it shows.",
   ],
   ["图中有什么？\n<image>", "What is in the picture?\n<image>"],
-  ["<image>\n请描述这张图片。", "<image>\nPlease describe the image."],
+  ["<image> 请描述这张图片。", "<image> Please describe the picture."],
 ];
 
 /**
@@ -96,11 +96,7 @@ function sampleFiles(
   const weights = `llm_${sizes.hiddenSize}`;
   const draw = (name: string): CaptionedPicture =>
     drawCaptionedPicture(random.fork(name), PICTURE_SIZE);
-  const names = (kind: string, count: number): string[] =>
-    Array.from({ length: count }, (_, i) => `${kind}_${`${i}`.padStart(4, "0")}.png`);
-  const pictures = (folder: string, files: string[]): [string, () => Promise<Content>][] =>
-    files.map((name) => [join(dataset, folder, name), () => encodePng(draw(name).picture)]);
-  const training = names("shape", sizes.rows);
+  const training = numbered("shape", sizes.rows);
 
   return new Map<string, () => Content | Promise<Content>>([
     [
@@ -127,9 +123,24 @@ function sampleFiles(
         }),
     ],
     [join(dataset, "pretrain_data.jsonl"), () => sampleRows(training, draw)],
-    ...pictures("pretrain_images", training),
-    ...pictures("eval_images", names("unseen", sizes.evalPictures)),
+    ...training.map((name) => picture(join(dataset, "pretrain_images", name), () => draw(name))),
+    ...numbered("unseen", sizes.evalPictures).map((name, i) => {
+      const drawn = draw(name);
+      const caption = drawn.en.toLowerCase().replaceAll(/\W+/g, "_");
+      return picture(
+        join(dataset, "eval_images", `${i + 1}_${caption.slice(0, -1)}.png`),
+        () => drawn,
+      );
+    }),
   ]);
+}
+
+function numbered(kind: string, count: number): string[] {
+  return Array.from({ length: count }, (_, i) => `${kind}_${`${i}`.padStart(4, "0")}.png`);
+}
+
+function picture(path: string, draw: () => CaptionedPicture): [string, () => Promise<Content>] {
+  return [path, () => encodePng(draw().picture)];
 }
 
 /** What CLIP's processor does, as its file says it. */

@@ -38,12 +38,9 @@ const SHAPES: readonly (Word & { holds: (x: number, y: number) => boolean })[] =
   },
 ];
 
-const PLACES: readonly (Word & { x: number; y: number })[] = [
-  { en: "on the left", zh: "左边", x: 0.27, y: 0.5 },
-  { en: "on the right", zh: "右边", x: 0.73, y: 0.5 },
-  { en: "at the top", zh: "上方", x: 0.5, y: 0.27 },
-  { en: "at the bottom", zh: "下方", x: 0.5, y: 0.73 },
-  { en: "in the middle", zh: "中间", x: 0.5, y: 0.5 },
+const SIZES: readonly (Word & { radius: number })[] = [
+  { en: "small", zh: "小", radius: 0.18 },
+  { en: "large", zh: "大", radius: 0.4 },
 ];
 
 /** A picture and the same sentence about it in two languages. */
@@ -55,25 +52,28 @@ export interface CaptionedPicture extends Word {
 /**
  * Draws a picture.
  *
- * @param size Its height and width in pixels.
+ * @param side Its height and width in pixels.
  */
-export function drawCaptionedPicture(random: Random, size: number): CaptionedPicture {
+export function drawCaptionedPicture(random: Random, side: number): CaptionedPicture {
   const pick = <T>(list: readonly T[]): T => list[random.below(list.length)]!;
-  const [colour, shape, place] = [pick(COLOURS), pick(SHAPES), pick(PLACES)];
-  const jitter = (): number => (random.float() - 0.5) * 0.06;
-  const [centreX, centreY] = [place.x + jitter(), place.y + jitter()];
-  const radius = 0.18 + 0.04 * random.float();
-  const data = new Uint8Array(size * size * 3);
-  for (let i = 0; i < size * size; i++) {
-    const x = ((i % size + 0.5) / size - centreX) / radius;
-    const y = ((Math.floor(i / size) + 0.5) / size - centreY) / radius;
+  const [size, colour, shape] = [pick(SIZES), pick(COLOURS), pick(SHAPES)];
+  const near = (middle: number, apart: number): number => middle + apart * (random.float() - 0.5);
+  const [centreX, centreY, radius] = [
+    near(0.5, 0.15),
+    near(0.5, 0.15),
+    near(size.radius, 0.06),
+  ];
+  const data = new Uint8Array(side * side * 3);
+  for (let i = 0; i < side * side; i++) {
+    const x = ((i % side + 0.5) / side - centreX) / radius;
+    const y = ((Math.floor(i / side) + 0.5) / side - centreY) / radius;
     const base: Rgb = shape.holds(x, y) ? colour.rgb : [20, 20, 24];
     const noise = random.below(20);
     data.set(base.map((value) => value + noise), 3 * i);
   }
   return {
-    picture: { width: size, height: size, data, channels: 3 },
-    en: `A ${colour.en} ${shape.en} ${place.en}.`,
-    zh: `${place.zh}有一个${colour.zh}的${shape.zh}。`,
+    picture: { width: side, height: side, data, channels: 3 },
+    en: `A ${size.en} ${colour.en} ${shape.en}.`,
+    zh: `一个${size.zh}的${colour.zh}${shape.zh}。`,
   };
 }

@@ -1,28 +1,12 @@
 import { checkHeads } from "./attention.ts";
-import { decode, type DecodeOptions } from "./attention/decode.ts";
+import { type CacheLayer, type CacheRows, decode, type DecodeOptions } from "./attention/decode.ts";
 import type { HeadLayout } from "./rope.ts";
 import { ShapeError } from "./runtime/errors.ts";
 import type { Gpu } from "./runtime/gpu.ts";
 import type { Tensor } from "./runtime/tensor.ts";
 import { entry } from "./runtime/wgsl.ts";
 
-export type { DecodeOptions };
-
-/** The keys and values that one layer has seen. */
-export interface CacheLayer {
-  /** Rotated keys [slots, capacity, H_kv·D]. */
-  readonly keys: Tensor;
-  /** Values [slots, capacity, H_kv·D]. */
-  readonly values: Tensor;
-}
-
-/** Which sequences the rows of a step belong to, and where they stand in them; both on the device. */
-export interface CacheRows {
-  /** Slot of each row: uint32 [T]. */
-  readonly slots: Tensor;
-  /** Position of each row in its slot, from 0: uint32 [T]. The row sees this position and all before it. */
-  readonly positions: Tensor;
-}
+export type { CacheLayer, CacheRows, DecodeOptions };
 
 /**
  * Keys and values of the sequences that are being continued, each in a slot of fixed capacity.

@@ -98,7 +98,27 @@ export function miniMindConfig(options: MiniMindOptions = {}): MiniMindConfig {
   ]);
   requireMultiple(config, "hidden_size", "num_attention_heads");
   requireMultiple(config, "num_attention_heads", "num_key_value_heads");
+  if (config.use_moe) requireExperts(config);
   return config;
+}
+
+function requireExperts(config: MiniMindConfig): void {
+  const { num_experts_per_tok: choices, n_routed_experts, n_shared_experts, aux_loss_alpha } =
+    config;
+  requireWhole(config, ["num_experts_per_tok", "n_routed_experts"]);
+  if (choices > n_routed_experts) {
+    throw new FormatError(
+      `num_experts_per_tok: a token cannot choose ${choices} of ${n_routed_experts} experts.`,
+    );
+  }
+  if (!(Number.isSafeInteger(n_shared_experts) && n_shared_experts >= 0)) {
+    throw new FormatError(
+      `n_shared_experts must be a whole number of at least 0, not ${n_shared_experts}.`,
+    );
+  }
+  if (!(Number.isFinite(aux_loss_alpha) && aux_loss_alpha >= 0)) {
+    throw new FormatError(`aux_loss_alpha must be at least 0, not ${aux_loss_alpha}.`);
+  }
 }
 
 const NUMBERS = [

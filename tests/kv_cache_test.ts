@@ -1,4 +1,4 @@
-import { assert, assertThrows } from "@std/assert";
+import { assert, assertEquals, assertThrows } from "@std/assert";
 import { LANES } from "../kernels/attention/lanes.ts";
 import { ShapeError } from "../kernels/runtime/errors.ts";
 import {
@@ -106,4 +106,19 @@ gpuTest("a cache refuses rows that do not fit", async (gpu) => {
     ShapeError,
   );
   await gpu.wait();
+});
+
+gpuTest("rows beyond a cache's capacity or slots are left out", async (gpu) => {
+  using _scope = gpu.scope();
+  const layout = { heads: 1, kvHeads: 1, headDim: 4 };
+  using cache = new KvCache(gpu, 1, 2, 3, layout);
+  const { keys, values } = cache.layers[0]!;
+  for (const tensor of [keys, values]) gpu.clear(tensor);
+  const qkv = gpu.tensor(Float32Array.from({ length: 36 }, (_, i) => i + 1), [3, 12]);
+  appendToCache(cache.layers[0]!, qkv, rowsOf(gpu, [0, 1, 2], [3, 2, 0]), layout);
+  const expected = (
+    first: number,
+  ) => [...Array(20).fill(0), first, first + 1, first + 2, first + 3];
+  assertEquals([...await gpu.read(keys)], expected(17));
+  assertEquals([...await gpu.read(values)], expected(21));
 });

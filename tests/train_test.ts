@@ -25,8 +25,8 @@ function folderTest(name: string, body: (dir: string) => Promise<void>): void {
   Deno.test({ name, fn, sanitizeResources: false, sanitizeOps: false });
 }
 
-async function metricsOf(dir: string, name: string): Promise<StepMetrics[]> {
-  const path = join(dir, "checkpoints", `${name}_64_metrics.jsonl`);
+async function metricsOf(dir: string, name: string, size = "_64"): Promise<StepMetrics[]> {
+  const path = join(dir, "checkpoints", `${name}${size}_metrics.jsonl`);
   return (await Deno.readTextFile(path)).trim().split("\n").map((line) => JSON.parse(line));
 }
 
@@ -92,6 +92,31 @@ folderTest(
     assertLosses(await metricsOf(dir, "acc"), means, updates.map((i) => lr[i]!));
   },
 );
+
+folderTest("mixtures of experts have the original's losses, with their balance", async (dir) => {
+  const { train } = await originalExpected();
+  const flags = [...SIZE, "--root", dir, "--epochs", "6", "--batch_size", "8", "--use_moe", "1"];
+  // the original prints both losses added, and balances experts over padding
+  const total = async (name: string) =>
+    (await metricsOf(dir, name, "_64_moe")).map((metrics) => ({
+      ...metrics,
+      loss: metrics.loss + metrics.aux_loss,
+    }));
+  assertEquals(await pretrain([...flags, "--compat"]), 0);
+  const { pretrain_moe_float32: first, sft_moe_float32: second } = train;
+  assertLosses(await total("pretrain_vlm"), first!.loss, first!.lr);
+  assertEquals(await sft([...flags, "--compat", "--learning_rate", "2e-4"]), 0);
+  assertLosses(await total("sft_vlm"), second!.loss, second!.lr);
+  await using saved = await openWeights(join(dir, "out", "sft_vlm_64_moe.pth"));
+  assertEquals(
+    Object.fromEntries([...saved.tensors.values()].map(({ name, shape }) => [name, shape])),
+    {
+      ...languageModelShapes(true),
+      "vision_proj.vision_proj.0.weight": [64, 768],
+      "vision_proj.vision_proj.0.bias": [64],
+    },
+  );
+});
 
 folderTest("a run that stops in the middle of an epoch goes on to the last bit", async (dir) => {
   const flags = [

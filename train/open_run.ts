@@ -1,3 +1,4 @@
+import { holdOut } from "../data/hold_out.ts";
 import { Loader } from "../data/loader.ts";
 import { loadImageProcessor, loadTokenizer } from "../data/model_folder.ts";
 import { loadVlm, readClipConfig } from "../data/vlm_files.ts";
@@ -5,35 +6,76 @@ import { UsageError } from "../kernels/runtime/errors.ts";
 import type { Gpu } from "../kernels/runtime/gpu.ts";
 import { patchCount } from "../model/config.ts";
 import { Random } from "../model/random.ts";
+import type { Tokenizer } from "../model/tokenizer.ts";
 import type { Vlm } from "../model/vlm.ts";
 import { trainPolicy } from "./freeze.ts";
 import type { ProgressReport } from "./progress.ts";
 import { type RunSettings, weightPath } from "./settings.ts";
 
+/** A run's data. */
+export interface RunData extends AsyncDisposable {
+  /** What it learns from. */
+  readonly train: Loader;
+  /** What it is measured on, if anything. */
+  readonly validation: Loader | undefined;
+  /** The tokenizer of both. */
+  readonly tokenizer: Tokenizer;
+}
+
 /** Opens a run's data. */
-export async function openLoader(settings: RunSettings, report: ProgressReport): Promise<Loader> {
-  const { folder } = settings;
+export async function openData(settings: RunSettings, report: ProgressReport): Promise<RunData> {
+  const { folder, valPath, valRatio, seed } = settings;
   const [tokenizer, processor, clip] = await Promise.all([
     loadTokenizer(folder.tokenizer),
     loadImageProcessor(folder.vision),
     readClipConfig(folder.vision),
   ]);
-  return new Loader({
-    source: {
-      dataPath: settings.dataPath,
-      imagesPath: settings.imagesPath,
-      tokenizer: tokenizer.files,
-      preprocessor: processor.config,
-      maxLength: settings.maxLength,
-      tokensPerPicture: patchCount(clip),
-    },
+  const source = {
+    dataPath: settings.dataPath,
+    imagesPath: settings.imagesPath,
+    tokenizer: tokenizer.files,
+    preprocessor: processor.config,
+    maxLength: settings.maxLength,
+    tokensPerPicture: patchCount(clip),
+  };
+  const common = {
     batchSize: settings.batchSize,
-    shuffle: settings.shuffle,
-    seed: settings.seed,
-    workers: settings.workers,
+    seed,
     onBadSample: settings.onBadSample,
-    onSkip: (error) => report.say(`skipped: ${error.message}`),
-  });
+    // only to the balance of experts does padding matter
+    padTo: settings.compat && settings.language.use_moe ? settings.maxLength - 1 : 0,
+    padId: tokenizer.tokenizer.padId,
+    onSkip: (error: Error) => report.say(`skipped: ${error.message}`),
+  };
+  const split = valRatio > 0 && valPath === undefined;
+  await using opened = new AsyncDisposableStack();
+  const train = opened.use(
+    new Loader({
+      ...common,
+      source,
+      choose: split ? (length) => holdOut(length, valRatio, seed).train : undefined,
+      shuffle: settings.shuffle,
+      workers: settings.workers,
+    }),
+  );
+  const validation = split || valPath !== undefined
+    ? opened.use(
+      new Loader({
+        ...common,
+        source: { ...source, dataPath: valPath ?? settings.dataPath },
+        choose: split ? (length) => holdOut(length, valRatio, seed).held : undefined,
+        shuffle: false,
+        workers: Math.min(1, settings.workers),
+      }),
+    )
+    : undefined;
+  const held = opened.move();
+  return {
+    train,
+    validation,
+    tokenizer: tokenizer.tokenizer,
+    [Symbol.asyncDispose]: () => held.disposeAsync(),
+  };
 }
 
 /** Loads the model that a run begins with, and says what it is. */

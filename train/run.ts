@@ -4,16 +4,17 @@ import { loadStrictly, saveVlm } from "../data/vlm_files.ts";
 import { Gpu } from "../kernels/runtime/gpu.ts";
 import type { Vlm } from "../model/vlm.ts";
 import config from "../deno.json" with { type: "json" };
+import { answer } from "./answers.ts";
 import { Checkpoints, requireSame, type RunState } from "./checkpoint.ts";
 import { dataFingerprint } from "./fingerprint.ts";
-import { Guards } from "./guards.ts";
-import { MetricsFile } from "./metrics.ts";
-import { openLoader, openVlm } from "./open_run.ts";
+import { openData, openVlm, type RunData } from "./open_run.ts";
 import { AdamW } from "./optimizer.ts";
 import { openOriginalResume } from "./original_resume.ts";
 import type { ProgressReport } from "./progress.ts";
 import { runName, type RunResult, type RunSettings, weightPath } from "./settings.ts";
 import { Trainer, type Update } from "./trainer.ts";
+import { validate } from "./validation.ts";
+import { RunWatch } from "./watch.ts";
 
 /**
  * Trains a model as told, saving weights and a checkpoint at every interval and at the end.
@@ -27,75 +28,58 @@ export async function runTraining(
   report: ProgressReport,
   signal: AbortSignal,
 ): Promise<RunResult> {
-  await using loader = await openLoader(settings, report);
+  await using data = await openData(settings, report);
   using gpu = await Gpu.open(settings.device);
   using vlm = await openVlm(gpu, settings, report);
   const { gradClip: clip, adamw } = settings;
   using optimizer = new AdamW(gpu, vlm.parameters.groups, { clip, ...adamw });
-  using run = await TrainingRun.open(settings, report, loader, vlm, optimizer);
+  const folder = join(settings.folder.checkpoints, `${runName(settings)}_resume`);
+  const checkpoints = new Checkpoints(folder, settings.keep);
+  const fixed = await fixedSettings(settings, vlm, data.train);
+  const start = settings.resume
+    ? await resume(checkpoints, fixed, data.train, vlm, optimizer, report)
+    : { epoch: 0, step: 0, updates: 0, loss: NaN };
+  await using watch = await RunWatch.open(settings, report, gpu, start);
+  using run = new TrainingRun(settings, data, vlm, optimizer, checkpoints, fixed, start, watch);
   return await run.train(signal);
 }
 
 /** A run in progress. */
 class TrainingRun implements Disposable {
   readonly #settings: RunSettings;
-  readonly #report: ProgressReport;
-  readonly #loader: Loader;
+  readonly #data: RunData;
   readonly #vlm: Vlm;
   readonly #optimizer: AdamW;
-  readonly #trainer: Trainer;
-  readonly #metrics: MetricsFile;
-  readonly #guards: Guards;
   readonly #checkpoints: Checkpoints;
   readonly #fixed: RunState["fixed"];
   readonly #start: Start;
-  readonly #weights: string;
-  #loss = NaN;
+  readonly #watch: RunWatch;
+  readonly #trainer: Trainer;
+  #best = Infinity;
 
-  static async open(
+  constructor(
     settings: RunSettings,
-    report: ProgressReport,
-    loader: Loader,
-    vlm: Vlm,
-    optimizer: AdamW,
-  ): Promise<TrainingRun> {
-    const folder = join(settings.folder.checkpoints, `${runName(settings)}_resume`);
-    const checkpoints = new Checkpoints(folder, settings.keep);
-    const fixed = await fixedSettings(settings, vlm, loader);
-    const start = settings.resume
-      ? await resume(settings, checkpoints, fixed, loader, vlm, optimizer, report)
-      : { epoch: 0, step: 0, updates: 0, loss: NaN };
-    return new TrainingRun(settings, report, loader, vlm, optimizer, checkpoints, fixed, start);
-  }
-
-  private constructor(
-    settings: RunSettings,
-    report: ProgressReport,
-    loader: Loader,
+    data: RunData,
     vlm: Vlm,
     optimizer: AdamW,
     checkpoints: Checkpoints,
     fixed: RunState["fixed"],
     start: Start,
+    watch: RunWatch,
   ) {
     const { learningRate: language, projectorLearningRate: projector = language } = settings;
     const { epochs, warmupSteps, accumulationSteps, compat } = settings;
     this.#settings = settings;
-    this.#report = report;
-    this.#loader = loader;
+    this.#data = data;
     this.#vlm = vlm;
     this.#optimizer = optimizer;
     this.#checkpoints = checkpoints;
     this.#fixed = fixed;
     this.#start = start;
-    this.#loss = start.loss;
-    this.#guards = new Guards(settings.maxBadSteps, (text) => report.say(text));
-    const { hidden_size, use_moe } = vlm.config.language;
-    this.#weights = weightPath(settings.folder.out, settings.saveWeight, hidden_size, use_moe);
-    this.#metrics = new MetricsFile(settings.metrics, start.updates);
+    this.#watch = watch;
     const options = {
       epochs,
-      stepsPerEpoch: loader.stepsPerEpoch,
+      stepsPerEpoch: data.train.stepsPerEpoch,
       learningRates: { projector, language },
       warmupSteps,
       accumulationSteps,
@@ -105,87 +89,103 @@ class TrainingRun implements Disposable {
   }
 
   async train(signal: AbortSignal): Promise<RunResult> {
-    const { epochs, maxSteps = Infinity, saveInterval } = this.#settings;
-    const { stepsPerEpoch } = this.#loader;
-    let interrupted = false;
-    let due = false;
-    for await (
-      const placed of this.#loader.batches({
-        epoch: this.#start.epoch,
-        step: this.#start.step,
-        epochs,
-      })
-    ) {
+    const { epochs, maxSteps = Infinity, saveInterval, sampleEvery } = this.#settings;
+    const { epoch, step } = this.#start;
+    const { stepsPerEpoch } = this.#data.train;
+    let [interrupted, due] = [false, false];
+    let end: RunState["state"] = "finished";
+    for await (const placed of this.#data.train.batches({ epoch, step, epochs })) {
       this.#mention(placed);
       const before = this.#trainer.updates;
       this.#show(await this.#trainer.step(placed));
       const batch = placed.step + 1;
-      const updated = this.#trainer.updates > before;
+      const { updates } = this.#trainer;
+      const updated = updates > before;
       const last = placed.epoch + 1 === epochs && batch === stepsPerEpoch;
       interrupted = signal.aborted;
-      const ends = last || interrupted || (updated && this.#trainer.updates >= maxSteps);
+      const ends = last || interrupted || (updated && updates >= maxSteps);
       due ||= batch % saveInterval === 0 || batch === stepsPerEpoch || ends;
+      if (updated && sampleEvery > 0 && updates % sampleEvery === 0) await this.#sample();
       // between two updates only part of a gradient is there, which no checkpoint holds
-      if (due && (updated || last)) {
-        await this.#save(placed, last ? "finished" : ends ? "stopped" : "running");
-        due = false;
-        if (ends) break;
-      }
+      if (!due || !(updated || last)) continue;
+      due = false;
+      end = last ? "finished" : ends ? "stopped" : "running";
+      await this.#save(placed, end);
+      if (ends) break;
     }
-    this.#report.end();
-    const { updates } = this.#trainer;
-    return { updates, saved: this.#weights, interrupted, checkpoints: this.#checkpoints.folder };
+    return {
+      updates: this.#trainer.updates,
+      saved: this.#weights(),
+      interrupted,
+      report: await this.#watch.end(end === "running" ? "stopped" : end),
+    };
   }
 
   [Symbol.dispose](): void {
     this.#trainer[Symbol.dispose]();
-    this.#metrics[Symbol.dispose]();
+  }
+
+  #weights(kind = ""): string {
+    const { folder, saveWeight } = this.#settings;
+    const { hidden_size, use_moe } = this.#vlm.config.language;
+    return weightPath(folder.out, saveWeight + kind, hidden_size, use_moe);
   }
 
   #mention({ epoch, step, batch }: LoadedBatch): void {
     if (batch.labelRows.length > 0) return;
     const place = `epoch ${epoch + 1}, batch ${step + 1}`;
-    this.#report.say(`${place}: no sample has an answer to learn; the batch is left out.`);
+    this.#watch.say(`${place}: no sample has an answer to learn; the batch is left out.`);
   }
 
   #show(updates: readonly Update[]): void {
     const { epochs } = this.#settings;
+    const steps = this.#data.train.stepsPerEpoch;
     for (const { metrics, batch } of updates) {
-      this.#metrics.write(metrics);
-      const at = { epoch: metrics.epoch, epochs, step: batch, steps: this.#loader.stepsPerEpoch };
-      this.#report.show(at, metrics);
-      this.#loss = metrics.loss;
+      this.#watch.update({ epoch: metrics.epoch, epochs, step: batch, steps }, metrics);
     }
-    for (const { metrics } of updates) this.#guards.check(metrics);
+  }
+
+  async #sample(): Promise<void> {
+    this.#show(await this.#trainer.flush());
+    const sample = await this.#data.train.sample(0).catch(() => undefined);
+    const { updates } = this.#trainer;
+    const said = sample && await answer(this.#vlm, this.#data.tokenizer, sample, updates);
+    if (said) this.#watch.sample(said, this.#vlm.config.vision.image_size);
   }
 
   async #save({ epoch, step }: LoadedBatch, state: RunState["state"]): Promise<void> {
-    const updates = await this.#trainer.flush();
-    const done = step + 1 === this.#loader.stepsPerEpoch;
-    using _scope = this.#vlm.gpu.scope();
-    const [command, ...args] = this.#settings.command;
+    const { gpu } = this.#vlm;
     let bad: unknown;
     try {
-      this.#show(updates);
+      this.#show(await this.#trainer.flush());
     } catch (error) {
       [bad, state] = [error, "stopped"];
     }
-    await this.#checkpoints.save(this.#vlm.gpu, {
+    const done = step + 1 === this.#data.train.stepsPerEpoch;
+    const [command = "", ...args] = this.#settings.command;
+    using _scope = gpu.scope();
+    await this.#checkpoints.save(gpu, {
       version: config.version,
-      command: command ?? "",
+      command,
       arguments: args,
       epoch: done ? epoch + 1 : epoch,
       step: done ? 0 : step + 1,
       updates: this.#trainer.updates,
-      loss: this.#loss,
+      loss: this.#watch.loss,
       state,
       saved_at: new Date().toISOString(),
-      weights: this.#weights,
+      weights: this.#weights(),
       fixed: this.#fixed,
       trainer: {},
     }, this.#optimizer.tensors());
-    await saveVlm(this.#vlm, this.#weights);
+    await saveVlm(this.#vlm, this.#weights());
     if (bad) throw bad;
+    if (!this.#data.validation) return;
+    const result = await validate(this.#vlm, this.#data.validation);
+    this.#watch.validation(this.#trainer.updates, result);
+    if (result.val_loss >= this.#best) return;
+    this.#best = result.val_loss;
+    await saveVlm(this.#vlm, this.#weights("_best"));
   }
 }
 
@@ -194,7 +194,6 @@ type Start = Pick<RunState, "epoch" | "step" | "updates" | "loss">;
 
 /** Loads the newest checkpoint, or else what the original left, or says that there is neither. */
 async function resume(
-  settings: RunSettings,
   checkpoints: Checkpoints,
   fixed: RunState["fixed"],
   { stepsPerEpoch }: Loader,

@@ -3,6 +3,7 @@ import type { ModelFolder } from "../data/model_folder.ts";
 import type { AdamWConstants } from "../kernels/optimizer.ts";
 import type { MiniMindOptions } from "../model/config.ts";
 import type { Freeze } from "./freeze.ts";
+import type { TrackerKind } from "./tracker.ts";
 
 /** Everything that a training run is told. */
 export interface RunSettings {
@@ -64,6 +65,18 @@ export interface RunSettings {
   readonly keep: number;
   /** Updates without a finite gradient in a row after which the run ends. */
   readonly maxBadSteps: number;
+  /** Data to validate with. */
+  readonly valPath: string | undefined;
+  /** Share of the rows that are held out to validate with, 0 for none. */
+  readonly valRatio: number;
+  /** Where numbers, texts and pictures are sent. */
+  readonly trackers: readonly TrackerKind[];
+  /** Address of MLflow's server. */
+  readonly trackingUri: string | undefined;
+  /** Project of the trackers. */
+  readonly project: string;
+  /** Updates between two looks at what the model says; 0 for none. */
+  readonly sampleEvery: number;
   /** Metrics file. */
   readonly metrics: string;
   /** Whether accumulation counts as the original does. */
@@ -78,8 +91,8 @@ export interface RunResult {
   readonly saved: string;
   /** Whether it was asked to stop before its end. */
   readonly interrupted: boolean;
-  /** Where its checkpoints are. */
-  readonly checkpoints: string;
+  /** The page that tells of it. */
+  readonly report: string;
 }
 
 /** The name of a weight file: `{name}_{hidden}[_moe].pth`. */

@@ -1,10 +1,25 @@
-import type { CacheLayer, CacheRows } from "../kv_cache.ts";
 import type { Gpu } from "../runtime/gpu.ts";
 import { f32, type Kernel } from "../runtime/kernel.ts";
 import type { Tensor } from "../runtime/tensor.ts";
 import { entry } from "../runtime/wgsl.ts";
 import { LANES } from "./lanes.ts";
 import { type AttentionOptions, lines } from "./shape.ts";
+
+/** The keys and values that one layer has seen. */
+export interface CacheLayer {
+  /** Rotated keys [slots, capacity, H_kv·D]. */
+  readonly keys: Tensor;
+  /** Values [slots, capacity, H_kv·D]. */
+  readonly values: Tensor;
+}
+
+/** Which sequences the rows of a step belong to, and where they stand in them; both on the device. */
+export interface CacheRows {
+  /** Slot of each row: uint32 [T]. */
+  readonly slots: Tensor;
+  /** Position of each row in its slot, from 0: uint32 [T]. The row sees this position and all before it. */
+  readonly positions: Tensor;
+}
 
 /** An attention against a cache; what it sees is causal. */
 export interface DecodeOptions extends Omit<AttentionOptions, "causal"> {

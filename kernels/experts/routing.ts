@@ -6,17 +6,17 @@ import { entry } from "../runtime/wgsl.ts";
 
 /** Tokens of a block of the counting sort, one an invocation. */
 const BLOCK = 128;
-/** Rows of a tile: what a workgroup of a matrix product takes. */
-const TILE = 64;
-/** Chosen experts up to which, in inference, each has a tile of one row and so a product of its own. */
+/** Choices up to which, in inference, each has a tile of one row and so a product of its own. */
 const FEW = 32;
+/** Choices for each expert from which larger tiles earn the padding that they need. */
+const MANY = 128;
 
 /** Rows that are sorted by the expert that computes them; each expert's run is padded to whole tiles. */
 export interface ExpertGroups {
   /** Number of experts, E. */
   readonly experts: number;
-  /** Rows of a tile. */
-  readonly tile: number;
+  /** Rows of a tile, what a workgroup of a matrix product takes. */
+  readonly tile: 1 | 64 | 128;
   /** Tiles that are there, P / tile. Which of them are used is known on the device alone. */
   readonly tiles: number;
   /** The expert of each tile, or E where a tile is not used: uint32 [tiles]. */
@@ -70,7 +70,7 @@ export function routeTokens(scores: Tensor, { choices, normalize }: RoutingOptio
   }
   const normalized = normalize && choices > 1;
   const count = tokens * choices;
-  const tile = gpu.tape || count > FEW ? TILE : 1;
+  const tile = !gpu.tape && count <= FEW ? 1 : count < MANY * experts ? 64 : 128;
   const tiles = Math.min(count, Math.floor((count + experts * (tile - 1)) / tile));
   const uint32 = (shape: readonly number[]) => gpu.empty(shape, "uint32", "routing");
   const blocks = Math.ceil(tokens / BLOCK);

@@ -10,39 +10,40 @@ import {
 import { ADD } from "../matmul/problem.ts";
 import type { GroupedProduct } from "./problem.ts";
 
-/** Rows of a tile. */
-const TILE = 64;
-
 const TABLE = "@group(0) @binding(5) var<storage, read> table: array<u32>;";
 
 /** For `NT` and `NN`: a workgroup has a tile, whose expert's matrix is its right operand. */
-const ROWS_OF_TILES: SlabPart = {
-  name: "experts",
-  subgroups: TILE / 8,
-  slab: 128,
-  declarations: TABLE,
-  params: ", experts: u32",
-  code: `let expert = min(table[p.row / ${TILE}u + workgroup.x], p.experts - 1u);
+function rowsOfTile(tile: number): SlabPart {
+  return {
+    name: `experts/${tile}`,
+    subgroups: tile / 8,
+    slab: 128,
+    declarations: TABLE,
+    params: ", experts: u32",
+    code: `let expert = min(table[p.row / ${tile}u + workgroup.x], p.experts - 1u);
   let firstB = expert * p.k * (p.n / 4u);`,
-  firstB: "firstB + ",
-  above: "",
-};
+    firstB: "firstB + ",
+    above: "",
+  };
+}
 
 /** For `TN`: a dispatch sums over the rows of a tile, and adds them to its expert's matrix. */
-const SUMS_OVER_TILES: SlabPart = {
-  name: "experts_sum",
-  subgroups: 16,
-  slab: TILE,
-  declarations: TABLE,
-  params: ", experts: u32, m: u32",
-  code: `let above = min(table[p.start / ${TILE}u], p.experts - 1u) * p.m;`,
-  firstB: "",
-  above: "above + ",
-};
+function sumOverTile(tile: number): SlabPart {
+  return {
+    name: `experts_sum/${tile}`,
+    subgroups: 16,
+    slab: tile,
+    declarations: TABLE,
+    params: ", experts: u32, m: u32",
+    code: `let above = min(table[p.start / ${tile}u], p.experts - 1u) * p.m;`,
+    firstB: "",
+    above: "above + ",
+  };
+}
 
 /** Whether this kernel takes a product: rows of four numbers, and 8 lanes to a subgroup. */
 export function softwareTakesGrouped({ out, m, n, k, layout, groups }: GroupedProduct): boolean {
-  return out.gpu.info.subgroupSize === 8 && groups.tile === TILE && n % 4 === 0 &&
+  return out.gpu.info.subgroupSize === 8 && groups.tile > 1 && n % 4 === 0 &&
     (layout === "TN" ? m : k) % 4 === 0;
 }
 
@@ -54,7 +55,8 @@ export function softwareGroupedProduct(product: GroupedProduct): void {
 
 function rowsOfTiles({ layout, a, b, out, m, n, k, groups, accumulate }: GroupedProduct): void {
   const { gpu } = out;
-  const { slab } = ROWS_OF_TILES;
+  const part = rowsOfTile(groups.tile);
+  const { slab } = part;
   const texture = textureOf(gpu);
   for (let row = 0; row < m; row += ROWS) {
     const rows = Math.min(ROWS, m - row);
@@ -65,10 +67,10 @@ function rowsOfTiles({ layout, a, b, out, m, n, k, groups, accumulate }: Grouped
         const add = accumulate || start + step > 0 ? ADD.out : 0;
         const across = layout === "NT" ? 0 : 1;
         gpu.run(
-          slabKernel(gpu, ROWS_OF_TILES),
+          slabKernel(gpu, part),
           [b, texture, a, a, out, groups.tileExperts],
           [row, rows, n, k, start + step, step / 4, add, across, groups.experts],
-          [Math.ceil(rows / TILE), Math.ceil(n / COLUMNS)],
+          [Math.ceil(rows / groups.tile), Math.ceil(n / COLUMNS)],
         );
       }
     }
@@ -78,19 +80,20 @@ function rowsOfTiles({ layout, a, b, out, m, n, k, groups, accumulate }: Grouped
 function sumOverTiles({ layout, a, b, out, m, n, groups, accumulate }: GroupedProduct): void {
   const { gpu } = out;
   const texture = textureOf(gpu);
-  const k = groups.tiles * TILE;
+  const part = sumOverTile(groups.tile);
+  const k = groups.tiles * groups.tile;
   if (!accumulate) gpu.clear(out);
   for (let row = 0; row < m; row += ROWS) {
     const rows = Math.min(ROWS, m - row);
     for (let start = 0; start < k; start += DEPTH) {
       const depth = Math.min(DEPTH, k - start);
       fillTexture({ layout, a, m, k }, texture, row, rows, start, depth);
-      for (let step = 0; step < depth; step += TILE) {
+      for (let step = 0; step < depth; step += groups.tile) {
         gpu.run(
-          slabKernel(gpu, SUMS_OVER_TILES),
+          slabKernel(gpu, part),
           [b, texture, a, a, out, groups.tileExperts],
           [row, rows, n, k, start + step, step / 4, ADD.out, 1, groups.experts, m],
-          [Math.ceil(rows / (8 * SUMS_OVER_TILES.subgroups)), Math.ceil(n / COLUMNS)],
+          [Math.ceil(rows / (8 * part.subgroups)), Math.ceil(n / COLUMNS)],
         );
       }
     }

@@ -61,7 +61,7 @@ const WORTH_COMPILING = 2 ** 22;
 function chooseSoftware(product: Product): Choice {
   const { m, n, k } = product;
   if (gemvTakes(product)) return { family: "gemv" };
-  const large = m >= 24 && n >= 16 && k >= 16 && m * n * k >= WORTH_COMPILING;
+  const large = m >= 16 && n >= 16 && k >= 16 && m * n * k >= WORTH_COMPILING;
   return { family: large && softwareTakes(product) ? "software" : "small" };
 }
 

@@ -111,7 +111,7 @@ export function fillTexture(
   const { gpu } = a;
   const texels = depth / 4;
   if (layout === "TN") {
-    const workgroups = [Math.ceil(rows / 32), texels] as const;
+    const workgroups = [Math.ceil(rows / 256), texels] as const;
     gpu.run(transposeKernel(gpu), [a, texture], [row / 4, rows / 4, m / 4, start, k], workgroups);
   } else if (depth === k) {
     using part = a.view([rows, k], row * k);
@@ -155,8 +155,8 @@ struct Params { group: u32, groups: u32, width: u32, start: u32, k: u32 }
 ${
     entry(
       gpu,
-      8,
-      `let g = workgroup.x * 8u + lane;
+      64,
+      `let g = workgroup.x * 64u + lane;
   let at = p.start + workgroup.y * 4u;
   if (g < p.groups) {${load.join("")}${store.join("")}
   }`,

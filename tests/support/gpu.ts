@@ -4,7 +4,10 @@ let shared: Promise<Gpu> | undefined;
 
 /** The device that all tests of a process share. */
 export function testGpu(): Promise<Gpu> {
-  return shared ??= Gpu.open(Deno.env.get("GLIMPSE_DEVICE") ?? "gpu");
+  return shared ??= Gpu.open(Deno.env.get("GLIMPSE_DEVICE") ?? "gpu").then((gpu) => {
+    addEventListener("unload", () => gpu[Symbol.dispose]());
+    return gpu;
+  });
 }
 
 /** Registers a test that gets the shared device. */

@@ -1,0 +1,167 @@
+import { join } from "@std/path";
+import { writeFileAtomic } from "../data/files.ts";
+import config from "../deno.json" with { type: "json" };
+import type { Gpu } from "../kernels/runtime/gpu.ts";
+import { formatBytes } from "../kernels/runtime/memory.ts";
+import { Guards } from "./guards.ts";
+import { MetricsFile, type StepMetrics } from "./metrics.ts";
+import { readMetricsRows } from "./metrics_rows.ts";
+import type { Progress, ProgressReport } from "./progress.ts";
+import { reportHtml, type ReportSample } from "./report.ts";
+import { runName, type RunSettings } from "./settings.ts";
+import { openTracker, type RunEnd, type Tracker } from "./tracker.ts";
+import type { ValidationResult } from "./validation.ts";
+import { uploadHint } from "./wandb_hint.ts";
+
+/** Shows a run to whoever watches: the terminal, the metrics file, a tracker, and a page at the end. */
+export class RunWatch implements AsyncDisposable {
+  /** Loss of the last update shown. */
+  loss: number;
+  readonly #settings: RunSettings;
+  readonly #report: ProgressReport;
+  readonly #gpu: Gpu;
+  readonly #metrics: MetricsFile;
+  readonly #tracker: Tracker;
+  readonly #guards: Guards;
+  readonly #samples: ReportSample[] = [];
+
+  /** Opens what a run is shown by, after some updates made before. */
+  static async open(
+    settings: RunSettings,
+    report: ProgressReport,
+    gpu: Gpu,
+    start: { updates: number; loss: number },
+  ): Promise<RunWatch> {
+    const metrics = new MetricsFile(settings.metrics, start.updates);
+    try {
+      const tracker = await openTracker(settings.trackers, {
+        folder: trackerFolder(settings),
+        runName: runName(settings),
+        project: settings.project,
+        firstStep: start.updates + 1,
+        ...settings.trackingUri !== undefined && { trackingUri: settings.trackingUri },
+        warn: (text) => report.say(text),
+      });
+      tracker.settings(shown(settings));
+      return new RunWatch(settings, report, gpu, metrics, tracker, start.loss);
+    } catch (error) {
+      metrics[Symbol.dispose]();
+      throw error;
+    }
+  }
+
+  private constructor(
+    settings: RunSettings,
+    report: ProgressReport,
+    gpu: Gpu,
+    metrics: MetricsFile,
+    tracker: Tracker,
+    loss: number,
+  ) {
+    this.#settings = settings;
+    this.#report = report;
+    this.#gpu = gpu;
+    this.#metrics = metrics;
+    this.#tracker = tracker;
+    this.loss = loss;
+    this.#guards = new Guards(settings.maxBadSteps, (text) => report.say(text));
+  }
+
+  /**
+   * Shows an update.
+   *
+   * @throws {GlimpseError} when too many updates in a row had no finite gradient.
+   */
+  update(at: Progress, metrics: StepMetrics): void {
+    const { step, loss, aux_loss, lr, grad_norm, tokens, samples, seconds } = metrics;
+    this.#metrics.write(metrics);
+    this.#report.show(at, metrics);
+    this.#tracker.scalars(step, {
+      "train/loss": loss,
+      "train/aux_loss": aux_loss,
+      "train/lr": lr,
+      "train/grad_norm": grad_norm,
+      "speed/tokens_per_second": tokens / seconds,
+      "speed/samples_per_second": samples / seconds,
+    });
+    this.loss = loss;
+    this.#guards.check(metrics);
+  }
+
+  /** Shows how the model does on what it does not learn from. */
+  validation(step: number, result: ValidationResult): void {
+    this.#metrics.write({ step, ...result });
+    const { val_loss, blind_loss } = result;
+    this.#tracker.scalars(step, {
+      "validation/loss": val_loss,
+      ...blind_loss !== undefined && { "validation/blind_loss": blind_loss },
+    });
+    const blind = blind_loss === undefined
+      ? ""
+      : `, with exchanged pictures ${blind_loss.toFixed(4)}`;
+    this.#report.say(`after ${step} updates: validation loss ${val_loss.toFixed(4)}${blind}`);
+  }
+
+  /** Shows what the model says. */
+  sample(sample: ReportSample, size: number): void {
+    const { step, prompt, answer, expected, picture } = sample;
+    this.#samples.push(sample);
+    this.#tracker.text(step, "sample", `${prompt}\n\n${answer}\n\n(${expected})`);
+    if (picture) this.#tracker.image(step, "sample", picture.bytes, size, size);
+    this.#report.say(
+      `after ${step} updates: ${JSON.stringify(answer)} for ${JSON.stringify(expected)}`,
+    );
+  }
+
+  /** Says something. */
+  say(text: string): void {
+    this.#report.say(text);
+  }
+
+  /** Writes the page that tells of the whole run. */
+  async end(how: RunEnd): Promise<string> {
+    this.#report.end();
+    const { settings } = { settings: this.#settings };
+    const { updates, validation } = await readMetricsRows(settings.metrics);
+    const path = join(settings.folder.checkpoints, `${runName(settings)}_report.html`);
+    const html = reportHtml({
+      title: runName(settings),
+      state: how,
+      command: ["deno", "task", ...settings.command],
+      date: new Date(),
+      metrics: updates,
+      validation: validation.map(({ val_loss, ...row }) => ({ ...row, loss: val_loss })),
+      settings: shown(settings),
+      hardware: {
+        adapter: this.#gpu.info.name,
+        processors: navigator.hardwareConcurrency,
+        "device memory at most": formatBytes(this.#gpu.memory.peak),
+        system: `${Deno.build.os} ${Deno.build.arch}`,
+      },
+      versions: { glimpse: config.version, ...Deno.version },
+      samples: this.#samples,
+    });
+    await writeFileAtomic(path, html);
+    this.#tracker.end(how);
+    if (settings.trackers.includes("tensorboard")) {
+      this.#report.say(uploadHint(trackerFolder(settings), settings.project));
+    }
+    return path;
+  }
+
+  /** Closes everything. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.#metrics[Symbol.dispose]();
+    await this.#tracker[Symbol.asyncDispose]();
+  }
+}
+
+function trackerFolder(settings: RunSettings): string {
+  return join(settings.folder.checkpoints, `${runName(settings)}_tracker`);
+}
+
+/** The settings as a reader wants them: flat, without what is not set. */
+function shown({ folder: _, adamw, language, ...rest }: RunSettings): Record<string, unknown> {
+  const all = Object.entries({ ...rest, ...adamw, ...language });
+  return Object.fromEntries(all.filter(([, value]) => value !== undefined));
+}
