@@ -185,8 +185,9 @@ async function readJson(request: Request): Promise<unknown> {
   try {
     return await Promise.race([request.json(), late]);
   } catch (error) {
-    if (error instanceof SyntaxError) throw new ApiError(400, "The request is not JSON.");
-    throw error;
+    if (error instanceof ApiError) throw error;
+    const why = error instanceof SyntaxError ? "is not JSON" : "broke off";
+    throw new ApiError(400, `The request ${why}.`);
   } finally {
     clearTimeout(timer);
   }

@@ -1,2 +1,4 @@
 import type { Hono } from "hono";
-export function pageRoutes(_hono: Hono): void {}
+export function pageRoutes(hono: Hono): void {
+  hono.get("/", (c) => c.html(""));
+}

@@ -61,7 +61,7 @@ const ChatRequest = v.object({
   top_logprobs: whole(0, 20),
   tools: unused("tools", v.pipe(v.array(v.unknown()), v.maxLength(0))),
   tool_choice: unused("tool_choice", v.picklist(["none", "auto"])),
-  logit_bias: unused("logit_bias", v.pipe(v.object({}), v.strictObject({}))),
+  logit_bias: unused("logit_bias", v.strictObject({})),
   response_format: unused("response_format", v.object({ type: v.literal("text") })),
 });
 
