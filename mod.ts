@@ -19,17 +19,22 @@ export * from "./kernels/attention.ts";
 export * from "./kernels/cross_entropy.ts";
 export * from "./kernels/elementwise.ts";
 export * from "./kernels/embedding.ts";
+export * from "./kernels/experts.ts";
+export * from "./kernels/kv_cache.ts";
 export * from "./kernels/layer_norm.ts";
 export * from "./kernels/matmul.ts";
 export * from "./kernels/measure.ts";
+export * from "./kernels/optimizer.ts";
 export * from "./kernels/patches.ts";
 export * from "./kernels/reduce.ts";
 export * from "./kernels/rms_norm.ts";
 export * from "./kernels/rope.ts";
 export * from "./kernels/rows.ts";
+export * from "./kernels/sample_tokens.ts";
 export * from "./kernels/sequences.ts";
 export * from "./kernels/softmax.ts";
 export * from "./kernels/swiglu.ts";
+export * from "./kernels/token_counts.ts";
 
 export { type Batch, packSamples, type Sample } from "./model/batch.ts";
 export {
@@ -56,7 +61,8 @@ export {
   encodeConversation,
   type EncodedConversation,
 } from "./model/loss_mask.ts";
-export { MiniMind, miniMindSpecs } from "./model/minimind.ts";
+export type { Balance } from "./model/feed_forward.ts";
+export { type CachedRows, MiniMind, miniMindSpecs } from "./model/minimind.ts";
 export * from "./model/parameters.ts";
 export {
   encodePrompt,
@@ -79,3 +85,28 @@ export {
 } from "./model/tokenizer.ts";
 export { projectionSpecs, type TrainPolicy, Vlm, type VlmConfig } from "./model/vlm.ts";
 export type { WeightFile } from "./model/weight_file.ts";
+
+export { type OpenFile, openFile, writeFileAtomic } from "./data/files.ts";
+export type { DatasetSource } from "./data/dataset.ts";
+export { type LoadedBatch, Loader, type LoaderOptions, type LoaderRange } from "./data/loader.ts";
+export {
+  type LoadedImageProcessor,
+  type LoadedTokenizer,
+  loadImageProcessor,
+  loadTokenizer,
+  type ModelFolder,
+  modelFolder,
+} from "./data/model_folder.ts";
+export { type OpenWeights, openWeights } from "./data/open_weights.ts";
+export { decodePicture, type RgbPicture } from "./data/picture.ts";
+export { loadVlm, saveVlm, type VlmSource } from "./data/vlm_files.ts";
+export type { RowIndex } from "./data/row_source.ts";
+export type { ZipIndex } from "./data/zip_archive.ts";
+export { type ChatModel, type ChatSource, loadChatModel } from "./data/vlm_folder.ts";
+
+export type { NamedTensor } from "./train/checkpoint.ts";
+export { type Freeze, trainPolicy } from "./train/freeze.ts";
+export type { StepMetrics } from "./train/metrics.ts";
+export { AdamW, type AdamWOptions, type UpdateOutcome } from "./train/optimizer.ts";
+export { learningRate } from "./train/schedule.ts";
+export { type PlacedBatch, Trainer, type TrainerOptions, type Update } from "./train/trainer.ts";

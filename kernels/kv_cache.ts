@@ -1,12 +1,17 @@
 import { checkHeads } from "./attention.ts";
-import { type CacheLayer, type CacheRows, decode, type DecodeOptions } from "./attention/decode.ts";
+import {
+  type CachedAttentionOptions,
+  type CacheLayer,
+  type CacheRows,
+  decode,
+} from "./attention/decode.ts";
 import type { HeadLayout } from "./rope.ts";
 import { ShapeError } from "./runtime/errors.ts";
 import type { Gpu } from "./runtime/gpu.ts";
 import type { Tensor } from "./runtime/tensor.ts";
 import { entry } from "./runtime/wgsl.ts";
 
-export type { CacheLayer, CacheRows, DecodeOptions };
+export type { CachedAttentionOptions, CacheLayer, CacheRows };
 
 /**
  * Keys and values of the sequences that are being continued, each in a slot of fixed capacity.
@@ -136,7 +141,7 @@ export function attentionDecode(
   qkv: Tensor,
   cache: CacheLayer,
   rows: CacheRows,
-  options: DecodeOptions,
+  options: CachedAttentionOptions,
 ): Tensor {
   check("attentionDecode", qkv, cache, rows, options);
   return decode(qkv, cache, rows, options);

@@ -1,10 +1,11 @@
 import { columnSums } from "./column_sums.ts";
 import { type Choice, chooseKernel, runChoice } from "./matmul/choose.ts";
+import type { Tile } from "./matmul/tiled.ts";
 import type { Layout, ProductOptions } from "./matmul/problem.ts";
 import { ShapeError } from "./runtime/errors.ts";
 import type { Tensor } from "./runtime/tensor.ts";
 
-export type { Choice, Layout, ProductOptions };
+export type { Choice, Layout, ProductOptions, Tile };
 
 /**
  * Computes a matrix product into a tensor, outside of the tape.

@@ -49,7 +49,10 @@ export function packSamples(
   padTo = 0,
   padId = 0,
 ): Batch {
-  const ids: number[] = [], lengths: number[] = [], labelRows: number[] = [], targets: number[] = [];
+  const ids: number[] = [],
+    lengths: number[] = [],
+    labelRows: number[] = [],
+    targets: number[] = [];
   const imageRows: number[] = [], pictures: Uint8Array[] = [];
   for (const sample of samples) {
     if (sample.pictureStarts.length !== sample.pictures.length) {

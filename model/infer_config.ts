@@ -20,7 +20,9 @@ export function inferMiniMindConfig(
   const shapeOf = (name: string) => file.tensors.get(name)?.shape;
   const embedding = shapeOf("model.embed_tokens.weight") ?? shapeOf("lm_head.weight");
   if (embedding?.length !== 2) {
-    throw new FormatError(`${source} holds no MiniMind model: model.embed_tokens.weight is missing.`);
+    throw new FormatError(
+      `${source} holds no MiniMind model: model.embed_tokens.weight is missing.`,
+    );
   }
   const names = [...file.tensors.keys()];
   const count = (pattern: RegExp) =>
@@ -47,7 +49,9 @@ export function inferMiniMindConfig(
   for (const key of Object.keys(found) as (keyof MiniMindConfig)[]) {
     if (given[key] !== undefined && given[key] !== found[key]) {
       throw new UsageError(
-        `${key} was given as ${Number(given[key])}, but the weights in ${source} have ${Number(found[key])}.`,
+        `${key} was given as ${Number(given[key])}, but the weights in ${source} have ${
+          Number(found[key])
+        }.`,
       );
     }
   }

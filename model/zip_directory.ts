@@ -6,10 +6,10 @@ import { FormatError } from "../kernels/runtime/errors.ts";
 const MAX_DIRECTORY_LENGTH = 2 ** 30;
 
 /** As many bytes at an archive's end as may be needed to find its list of files. */
-export const ZIP_TAIL = 22 + 65535 + 20 + 56;
+export const ZIP_TAIL: number = 22 + 65535 + 20 + 56;
 
 /** Bytes that stand before a file's name and contents. */
-export const LOCAL_HEADER = 30;
+export const LOCAL_HEADER: number = 30;
 
 /** Where an archive's list of files is. */
 export interface ZipDirectory {

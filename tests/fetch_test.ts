@@ -210,7 +210,7 @@ Deno.test("stopped half way, the rest is fetched the next time", () =>
       () => fetchAll(hub, folder, { signal: stop.signal, onBytes }),
       DOMException,
     );
-    const part = tree(folder).find((name) => name.endsWith(".part"))!;
+    const part = tree(folder).find((name) => /^folder\/.*\.part$/.test(name))!;
     assertEquals((await Deno.stat(join(folder, part))).size, 70_000);
     hub.requests.length = 0;
     const { progress } = await fetchAll(hub, folder);
@@ -245,6 +245,24 @@ Deno.test("what is not there, not open or not reachable is said in a sentence", 
     );
     await fails(() => list("owner/name"), "which cannot be");
     await fails(() => list("owner/name", "http://127.0.0.1:9"), "cannot be reached");
+  }));
+
+Deno.test("a file has room on the disk and one process that fetches it", () =>
+  withHub(async (hub, folder) => {
+    const http = new Http({ pause: 1 });
+    const files = await huggingFace(hub.endpoint).list({ id: "owner/name", type: "model" }, http);
+    const listener = { present: () => {}, progress: () => {}, done: () => {} };
+    const huge = files.map((file) => ({ ...file, size: 2 ** 52 }));
+    const options = { jobs: 2, force: false, listener };
+    const fetchHuge = () => fetchFiles(transfersTo(huge, folder, "the hub"), http, options);
+    await assertRejects(fetchHuge, GlimpseError, "are free there");
+    const twice = transfersTo([files[1]!, files[1]!], folder, "the hub");
+    await assertRejects(
+      () => fetchFiles(twice, http, options),
+      GlimpseError,
+      "is being fetched by another process",
+    );
+    assertEquals(await Deno.readFile(weights(folder)), LARGE);
   }));
 
 Deno.test("ModelScope lists models, and data sets page by page", () => {

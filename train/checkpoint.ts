@@ -49,8 +49,9 @@ export class Checkpoints {
   /** The folder. */
   readonly folder: string;
   readonly #keep: number;
+  #own = false;
 
-  /** Checkpoints in a folder, of which the last `keep` are kept. */
+  /** Checkpoints in a folder, of which the last `keep` are kept; those of another run go with the first that is saved. */
   constructor(folder: string, keep: number) {
     this.folder = folder;
     this.#keep = keep;
@@ -71,7 +72,9 @@ export class Checkpoints {
     await writeFileAtomic(join(this.folder, name), chunks);
     await writeFileAtomic(join(this.folder, "meta.json"), JSON.stringify(state, null, 2) + "\n");
     const files = await this.#files();
-    for (const file of files.slice(0, -this.#keep)) await Deno.remove(join(this.folder, file));
+    const old = this.#own ? files.slice(0, -this.#keep) : files.filter((file) => file !== name);
+    for (const file of old) await Deno.remove(join(this.folder, file));
+    this.#own = true;
   }
 
   /** The state of the newest checkpoint, if there is one. */
@@ -85,7 +88,7 @@ export class Checkpoints {
     return { state: JSON.parse(metadata.state) as RunState, path };
   }
 
-  /** Reads the tensors of a checkpoint into those of a model and its optimizer. */
+  /** Reads the tensors of a checkpoint into those of a model and its optimizer, whose run goes on. */
   async load(gpu: Gpu, path: string, tensors: Iterable<NamedTensor>): Promise<void> {
     await using source = await openFile(path);
     const targets = new Map(tensors);
@@ -94,6 +97,7 @@ export class Checkpoints {
     for (const [name, tensor] of matched) {
       gpu.write(targets.get(name)!, toFloat32(await readChecked(tensor), tensor.dtype));
     }
+    this.#own = true;
   }
 
   /** The files, oldest first. */

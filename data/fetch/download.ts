@@ -55,9 +55,12 @@ export async function downloadFile(
 ): Promise<void> {
   await Deno.mkdir(dirname(path), { recursive: true });
   const part = partPath(file, path);
+  let locked = false;
   try {
     using target = await Deno.open(part, { read: true, write: true, create: true });
-    if (!await target.tryLock(true)) {
+    const inPlace = async () => (await Deno.stat(part)).ino === (await target.stat()).ino;
+    locked = await target.tryLock(true) && await inPlace().catch(() => false);
+    if (!locked) {
       throw new GlimpseError(`${path} is being fetched by another process.`);
     }
     for (let tries = 0, good = false; !good; tries++) {
@@ -72,12 +75,12 @@ export async function downloadFile(
       }
     }
     await target.sync();
+    await Deno.rename(part, path);
   } catch (error) {
     const { size } = await Deno.stat(part).catch(() => ({ size: NaN }));
-    if (size === 0) await Deno.remove(part).catch(() => {});
+    if (locked && size === 0) await Deno.remove(part).catch(() => {});
     throw error;
   }
-  await Deno.rename(part, path);
 }
 
 /** Brings a partial file to its full length and says whether its checksum is right. */

@@ -22,7 +22,7 @@ export interface CacheRows {
 }
 
 /** An attention against a cache; what it sees is causal. */
-export interface DecodeOptions extends Omit<AttentionOptions, "causal"> {
+export interface CachedAttentionOptions extends Omit<AttentionOptions, "causal"> {
   /** The longest that any slot is known to be; the cache's capacity unless given. */
   readonly longest?: number;
 }
@@ -244,7 +244,7 @@ export function decode(
   qkv: Tensor,
   cache: CacheLayer,
   { slots, positions }: CacheRows,
-  { heads, kvHeads, headDim, scale, longest, family }: DecodeOptions,
+  { heads, kvHeads, headDim, scale, longest, family }: CachedAttentionOptions,
 ): Tensor {
   const { gpu, rows } = qkv;
   const { info } = gpu;

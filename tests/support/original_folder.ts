@@ -60,7 +60,7 @@ export async function makeOriginalFolder(dir: string): Promise<void> {
     await copyFolder("dataset/images", join(dir, `dataset/${stage}_images`));
     await copyFile(`dataset/${stage}_data.jsonl`, join(dir, `dataset/${stage}_data.jsonl`));
   }
-  await Deno.mkdir(join(dir, "dataset/eval_images"));
+  await Deno.mkdir(join(dir, "dataset/eval_images"), { recursive: true });
   for (const image of ["circle.png", "square.jpg", "triangle.png"]) {
     await copyFile(`dataset/images/${image}`, join(dir, "dataset/eval_images", image));
   }
@@ -73,7 +73,7 @@ export async function makeOriginalFolder(dir: string): Promise<void> {
     join(dir, CLIP, "model.safetensors"),
     safetensorsChunks(clip, { format: "pt" }),
   );
-  await Deno.mkdir(join(dir, "out"));
+  await Deno.mkdir(join(dir, "out"), { recursive: true });
   for (const suffix of ["", "_moe"]) {
     const tensors = deterministicTensors(languageModelShapes(suffix !== ""), "float16");
     await writeFileAtomic(

@@ -1,0 +1,183 @@
+import { assert, assertEquals } from "@std/assert";
+import { join } from "@std/path";
+import { openWeights } from "../data/open_weights.ts";
+import { hostTensor, readChecked, toFloat32 } from "../model/host_tensor.ts";
+import { pthChunks } from "../model/pth_writer.ts";
+import { writeFileAtomic } from "../data/files.ts";
+import type { StepMetrics } from "../train/metrics.ts";
+import { makeOriginalFolder } from "./support/original_folder.ts";
+import { seeded } from "./support/seeded.ts";
+
+/** How often a run is killed; more by hand. */
+const KILLS = Number(Deno.env.get("GLIMPSE_KILLS") ?? 4);
+
+async function withFolder(body: (dir: string) => Promise<void>): Promise<void> {
+  const dir = await Deno.makeTempDir();
+  try {
+    await makeOriginalFolder(dir);
+    await body(dir);
+  } finally {
+    await Deno.remove(dir, { recursive: true });
+  }
+}
+
+function start(dir: string, ...flags: string[]): Deno.ChildProcess {
+  const size = ["--hidden_size", "64", "--max_seq_len", "380", "--num_workers", "0"];
+  return new Deno.Command(Deno.execPath(), {
+    args: [
+      "run",
+      "-A",
+      "--no-check",
+      "cli.ts",
+      "sft",
+      "--root",
+      dir,
+      "--from_weight",
+      "llm",
+      ...size,
+      ...flags,
+    ],
+    cwd: new URL("..", import.meta.url),
+    stdout: "piped",
+    stderr: "piped",
+  }).spawn();
+}
+
+async function finish(child: Deno.ChildProcess): Promise<{ code: number; text: string }> {
+  const { code, stdout, stderr } = await child.output();
+  const decoder = new TextDecoder();
+  return { code, text: decoder.decode(stdout) + decoder.decode(stderr) };
+}
+
+async function metricsOf(dir: string, name: string): Promise<Partial<StepMetrics>[]> {
+  const path = join(dir, "checkpoints", `${name}_64_metrics.jsonl`);
+  const lines = (await Deno.readTextFile(path)).trim().split("\n");
+  return lines.map((line) => ({ ...JSON.parse(line), seconds: undefined }));
+}
+
+/** Every file that is not temporary can be read whole. */
+async function assertWhole(dir: string, name: string): Promise<void> {
+  const folder = join(dir, "checkpoints", `${name}_64_resume`);
+  const files = await Array.fromAsync(Deno.readDir(folder), (f) => f.name).catch(() => []);
+  const paths = files.filter((f) => /^step-.*\.safetensors$/.test(f)).map((f) => join(folder, f));
+  for (const path of [...paths, join(dir, "out", `${name}_64.pth`)]) {
+    try {
+      await Deno.stat(path);
+    } catch {
+      continue; // not written yet
+    }
+    await using weights = await openWeights(path);
+    for (const tensor of weights.tensors.values()) await readChecked(tensor);
+  }
+}
+
+Deno.test(`a run that is killed ${KILLS} times ends as one that is not`, () =>
+  withFolder(async (dir) => {
+    const flags = [
+      "--epochs",
+      String(4 * KILLS),
+      "--batch_size",
+      "2",
+      "--learning_rate",
+      "1e-3",
+      "--save_interval",
+      "1",
+    ];
+    const whole = await finish(start(dir, ...flags, "--save_weight", "whole"));
+    assertEquals(whole.code, 0, whole.text);
+    const random = seeded("kills");
+    let killed = 0;
+    for (let i = 0; i < KILLS; i++) {
+      const child = start(dir, ...flags, "--save_weight", "killed", "--from_resume", "1");
+      const timer = setTimeout(() => {
+        killed++;
+        child.kill("SIGKILL");
+      }, 1500 + 3000 * random.float());
+      await child.output();
+      clearTimeout(timer);
+      await assertWhole(dir, "killed");
+    }
+    assert(killed >= KILLS / 2, `only ${killed} kills hit the run`);
+    const last = await finish(
+      start(dir, ...flags, "--save_weight", "killed", "--from_resume", "1"),
+    );
+    assertEquals(last.code, 0, last.text);
+    assertEquals(await metricsOf(dir, "killed"), await metricsOf(dir, "whole"));
+    const bytes = async (name: string) => {
+      await using file = await openWeights(join(dir, "out", `${name}_64.pth`));
+      return await Promise.all([...file.tensors.values()].map((tensor) => tensor.read()));
+    };
+    assertEquals(await bytes("killed"), await bytes("whole"));
+  }));
+
+Deno.test("a run that is asked to stop saves, says how to go on, and ends with 130", () =>
+  withFolder(async (dir) => {
+    const child = start(dir, "--epochs", "500", "--batch_size", "8", "--log_interval", "1");
+    const reader = child.stdout.pipeThrough(new TextDecoderStream()).getReader();
+    let text = "";
+    while (!text.includes("Epoch:[2/")) {
+      const { value, done } = await reader.read();
+      if (done) break;
+      text += value;
+    }
+    child.kill("SIGINT");
+    for (;;) {
+      const { value, done } = await reader.read();
+      if (done) break;
+      text += value;
+    }
+    await child.stderr.cancel();
+    assertEquals((await child.status).code, 130, text);
+    assert(text.includes("--from_resume 1"), text);
+    await assertWhole(dir, "sft_vlm");
+    assert((await metricsOf(dir, "sft_vlm")).length >= 2);
+  }));
+
+Deno.test("a weight that is not a number ends the run with a sentence, and breaks no file", () =>
+  withFolder(async (dir) => {
+    const path = join(dir, "out", "llm_64.pth");
+    {
+      await using file = await openWeights(path);
+      const tensors = await Promise.all([...file.tensors.values()].map(async (tensor) => {
+        const values = toFloat32(await tensor.read(), tensor.dtype).slice();
+        if (tensor.name.endsWith("layers.1.mlp.up_proj.weight")) values[5] = NaN;
+        return hostTensor(tensor.name, tensor.shape, values);
+      }));
+      await writeFileAtomic(path, pthChunks(tensors, "llm_64"));
+    }
+    const { code, text } = await finish(
+      start(dir, "--epochs", "20", "--batch_size", "8", "--max_bad_steps", "3"),
+    );
+    assertEquals(code, 1, text);
+    assert(text.includes("3 updates in a row had no finite gradient"), text);
+    await assertWhole(dir, "sft_vlm");
+  }));
+
+Deno.test("files that are missing, broken or too small are named, with exit status 1", () =>
+  withFolder(async (dir) => {
+    const cases: [string, () => Promise<unknown>, string][] = [
+      [
+        "sft_data.jsonl",
+        () => Deno.remove(join(dir, "dataset", "sft_data.jsonl")),
+        "sft_data.jsonl",
+      ],
+      ["llm_64.pth", () => Deno.truncate(join(dir, "out", "llm_64.pth"), 5000), "llm_64.pth"],
+      [
+        "config.json",
+        () =>
+          Deno.writeTextFile(
+            join(dir, "model", "vision_model", "clip-vit-base-patch16", "config.json"),
+            "{",
+          ),
+        "config.json",
+      ],
+    ];
+    for (const [what, breakIt, sentence] of cases) {
+      await breakIt();
+      const { code, text } = await finish(start(dir, "--epochs", "1"));
+      assertEquals(code, 1, `${what}: ${text}`);
+      assert(text.includes(sentence), text);
+      assert(!text.includes("This is a bug"), text);
+      await makeOriginalFolder(dir);
+    }
+  }));
