@@ -69,6 +69,12 @@ export const options = {
     default: 2048,
     min: 16,
   }),
+  cache_tokens: integer({
+    section: LIMITS,
+    help: "Tokens of all conversations together for which memory is taken.",
+    defaultText: "slots × context",
+    min: 16,
+  }),
   queue: integer({
     section: LIMITS,
     help: "Questions that may wait; more are refused.",
@@ -138,6 +144,7 @@ export async function run(args: readonly string[]): Promise<number> {
       slots: o.slots,
       capacity: o.context,
       queue: o.queue,
+      cacheTokens: o.cache_tokens,
       maxPixels: o.max_megapixels * 1e6,
     });
     models.push({ name: o.load_from === "model" ? weight : basename(o.load_from), engine });

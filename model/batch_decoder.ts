@@ -1,9 +1,10 @@
 import { embedding } from "../kernels/embedding.ts";
-import { advance, type CacheRows, KvCache } from "../kernels/kv_cache.ts";
+import { advance, type CacheRows, KvCache, pagesFor } from "../kernels/kv_cache.ts";
 import { linear } from "../kernels/matmul.ts";
 import { ShapeError } from "../kernels/runtime/errors.ts";
 import type { Tensor } from "../kernels/runtime/tensor.ts";
 import { BatchSampler } from "./batch_sampler.ts";
+import { PagePool } from "./page_pool.ts";
 import type { Prompt } from "./prompt.ts";
 import { type DrawnToken, type PromptPicture, Sequence, type SequenceOptions } from "./sequence.ts";
 import type { Vlm } from "./vlm.ts";
@@ -53,18 +54,25 @@ export class BatchDecoder implements Disposable {
   readonly #vlm: Vlm;
   readonly #cache: KvCache;
   readonly #slots: Slot[];
+  readonly #pages: PagePool;
   #clock = 0;
 
-  /** A decoder of up to `slots` sequences of up to `capacity` tokens. */
-  constructor(vlm: Vlm, slots: number, capacity: number) {
+  /**
+   * A decoder of up to `slots` sequences of up to `capacity` tokens.
+   *
+   * @param tokens Tokens of all sequences together for which there is memory, at least `capacity`; as many as all
+   *   places can hold unless given.
+   */
+  constructor(vlm: Vlm, slots: number, capacity: number, tokens: number = Infinity) {
     const { num_hidden_layers, hidden_size, num_attention_heads, num_key_value_heads, ...rest } =
       vlm.config.language;
     this.#vlm = vlm;
     this.capacity = Math.min(capacity, rest.max_position_embeddings);
-    this.#cache = new KvCache(vlm.gpu, num_hidden_layers, slots, this.capacity, {
-      kvHeads: num_key_value_heads,
-      headDim: hidden_size / num_attention_heads,
-    });
+    const most = pagesFor(this.capacity);
+    const pages = Math.max(most, Math.min(pagesFor(tokens), slots * most));
+    this.#pages = new PagePool(pages, slots);
+    const heads = { kvHeads: num_key_value_heads, headDim: hidden_size / num_attention_heads };
+    this.#cache = new KvCache(vlm.gpu, num_hidden_layers, slots, this.capacity, heads, pages);
     this.#slots = Array.from({ length: slots }, () => ({
       keys: [],
       held: 0,
@@ -88,8 +96,8 @@ export class BatchDecoder implements Disposable {
    *
    * @param prompt Where the answer begins.
    * @param pictures The prompt's pictures in their order. Their features are kept alive as long as they are needed.
-   * @throws {ShapeError} when the prompt leaves no room for an answer, has other pictures than those given, or all
-   *   places are taken.
+   * @throws {ShapeError} when the prompt leaves no room for an answer, has other pictures than those given, or there is
+   *   no place or no memory for it; ask `hasRoom` before.
    */
   join(prompt: Prompt, pictures: readonly PromptPicture[], options: SequenceOptions): Sequence {
     const { ids, pictureCount } = prompt;
@@ -113,10 +121,18 @@ export class BatchDecoder implements Disposable {
       free.filter((_, i) => known[i] === most).sort((a, b) => a.lastUsed - b.lastUsed)[0];
     if (!slot) throw new ShapeError(`All ${this.#slots.length} places of the batch are taken.`);
     const at = this.#slots.indexOf(slot);
+    this.#reserve(slot, this.#reach(ids.length, options));
     slot.sequence = new Sequence(prompt, pictures, options, at, most);
     slot.keys = keys;
     slot.held = most;
     return slot.sequence;
+  }
+
+  /** Whether a prompt of so many tokens and its answer may join now. */
+  hasRoom(promptTokens: number, options: Pick<SequenceOptions, "maxNewTokens">): boolean {
+    const idle = this.#slots.flatMap(({ sequence }, slot) => sequence ? [] : this.#pages.of(slot));
+    const reach = this.#reach(promptTokens, options);
+    return this.free > 0 && pagesFor(reach) <= this.#pages.free + idle.length;
   }
 
   /** Lets a sequence leave before its end. */
@@ -151,6 +167,25 @@ export class BatchDecoder implements Disposable {
   [Symbol.dispose](): void {
     for (const { sequence } of this.#slots) if (sequence) this.leave(sequence);
     this.#cache[Symbol.dispose]();
+  }
+
+  /** Tokens of a sequence when it has become as long as it may. */
+  #reach(promptTokens: number, { maxNewTokens }: Pick<SequenceOptions, "maxNewTokens">): number {
+    return Math.min(promptTokens + maxNewTokens, this.capacity);
+  }
+
+  /** Gives a place its pages; when there are too few, idle places forget what they hold, the longest unused first. */
+  #reserve(slot: Slot, tokens: number): void {
+    const at = this.#slots.indexOf(slot);
+    const idle = this.#slots.filter((other) => other !== slot && !other.sequence)
+      .sort((a, b) => a.lastUsed - b.lastUsed);
+    while (!this.#pages.resize(at, tokens)) {
+      const oldest = idle.shift();
+      if (!oldest) throw new ShapeError(`There is no memory for ${tokens} tokens more.`);
+      oldest.held = 0;
+      this.#pages.resize(this.#slots.indexOf(oldest), 0);
+    }
+    this.#cache.assign(at, this.#pages.of(at));
   }
 
   /** Ids, with keys in the rows of pictures. */

@@ -14,6 +14,8 @@ export interface EngineOptions {
   readonly slots: number;
   /** Tokens of a conversation at most, pictures and answer included. */
   readonly capacity: number;
+  /** Tokens of all conversations together for which there is memory; as many as all can have unless given. */
+  readonly cacheTokens?: number | undefined;
   /** Questions that may wait. */
   readonly queue: number;
   /** Pixels of a picture at most. */
@@ -100,7 +102,7 @@ export class Engine implements AsyncDisposable {
   constructor(model: ChatModel, options: Partial<EngineOptions> = {}) {
     const all = { ...ENGINE_DEFAULTS, ...options };
     this.model = model;
-    this.#batch = new BatchDecoder(model.vlm, all.slots, all.capacity);
+    this.#batch = new BatchDecoder(model.vlm, all.slots, all.capacity, all.cacheTokens);
     this.options = { ...all, capacity: this.#batch.capacity };
     this.#pixels = new Lru(all.pictureBytes, ({ pixels }) => pixels.length);
     this.#features = new Lru(all.pictureBytes, ({ bytes }) => bytes, (tensor) => tensor.dispose());
@@ -270,8 +272,11 @@ export class Engine implements AsyncDisposable {
 
   /** Gives free places to who waits; how many run. */
   #admit(): number {
-    while (this.#waiting.length > 0 && this.#batch.free > 0) {
-      const { answer, prompt, pictures, options } = this.#waiting.shift()!;
+    for (;;) {
+      const first = this.#waiting[0];
+      if (!first || !this.#batch.hasRoom(first.prompt.ids.length, first.options)) break;
+      const { answer, prompt, pictures, options } = first;
+      this.#waiting.shift();
       const shown = pictures.map((picture) => ({ key: picture.key, features: this.#see(picture) }));
       const sequence = this.#batch.join(prompt, shown, options);
       for (const { features } of shown) features.dispose();

@@ -132,6 +132,36 @@ gpuTest("a conversation that goes on is read only where it is new", async (gpu) 
   assertEquals([...second.answer], await Array.fromAsync(decoder.generate(greedy(6))));
 });
 
+gpuTest("memory is shared by pages, and idle places give theirs away", async (gpu) => {
+  using vlm = await goldenVlm(gpu, "dense");
+  // four places, but memory for two long sequences only: 8 pages
+  using batch = new BatchDecoder(vlm, 4, 256, 512);
+  const prompt = (first: number, length: number) =>
+    text(...Array.from({ length }, (_, i) => first + i));
+  const alone: number[][] = [];
+  const asked: [first: number, length: number][] = [[3, 100], [500, 150], [900, 20], [40, 120]];
+  for (const [first, length] of asked) {
+    using decoder = new Decoder(vlm, 256);
+    decoder.read(prompt(first, length));
+    alone.push(await Array.fromAsync(decoder.generate(greedy(90))));
+  }
+  const join = (i: number) => batch.join(prompt(...asked[i]!), [], greedy(90));
+  const [a, b] = [join(0), join(1)];
+  assertEquals([batch.hasRoom(20, greedy(44)), batch.hasRoom(20, greedy(90))], [true, false]);
+  assertThrows(() => join(2), ShapeError, "memory");
+  assertEquals(batch.free, 2);
+  await batch.step(1);
+  await batch.step(8);
+  batch.leave(a);
+  const third = join(2);
+  await finish(batch, 16);
+  // the first prompt again: its pages were taken, or not, and the answer is the same
+  const fourth = join(3);
+  const again = join(0);
+  await finish(batch, 5);
+  assertEquals([again, b, third, fourth].map(({ answer }) => [...answer]), alone);
+});
+
 gpuTest("each sequence has its own seed, stops and length", async (gpu) => {
   using vlm = await goldenVlm(gpu, "dense");
   using batch = new BatchDecoder(vlm, 4, 30);
