@@ -11,33 +11,33 @@ const unused = (name: string, schema: v.GenericSchema) =>
     v.pipe(v.unknown(), v.check((value) => v.is(schema, value), `${name} is not supported`)),
   );
 
-const TextPart = v.object({ type: v.literal("text"), text: v.string() });
-const ImageUrlPart = v.object({
+const TEXT_PART = v.object({ type: v.literal("text"), text: v.string() });
+const IMAGE_URL_PART = v.object({
   type: v.literal("image_url"),
   image_url: v.union([
     v.pipe(v.string(), v.transform((url) => ({ url }))),
     v.object({ url: v.string() }),
   ]),
 });
-const FilePart = v.object({
+const FILE_PART = v.object({
   type: v.literal("file"),
   file: v.union([v.object({ file_id: v.string() }), v.object({ file_data: v.string() })]),
 });
-const Part = v.variant("type", [TextPart, ImageUrlPart, FilePart]);
-const Content = v.union(
-  [v.string(), v.pipe(v.array(Part), v.minLength(1))],
+const PART = v.variant("type", [TEXT_PART, IMAGE_URL_PART, FILE_PART]);
+const CONTENT = v.union(
+  [v.string(), v.pipe(v.array(PART), v.minLength(1))],
   "content must be a text, or a list of parts of type text, image_url or file",
 );
 
-const Message = v.variant("role", [
-  v.object({ role: v.picklist(["system", "developer"]), content: Content }),
-  v.object({ role: v.literal("user"), content: Content }),
-  v.object({ role: v.literal("assistant"), content: v.nullish(Content) }),
+const MESSAGE = v.variant("role", [
+  v.object({ role: v.picklist(["system", "developer"]), content: CONTENT }),
+  v.object({ role: v.literal("user"), content: CONTENT }),
+  v.object({ role: v.literal("assistant"), content: v.nullish(CONTENT) }),
 ]);
 
-const ChatRequest = v.object({
+const CHAT_REQUEST = v.object({
   model: v.string(),
-  messages: v.pipe(v.array(Message), v.minLength(1), v.maxLength(1000)),
+  messages: v.pipe(v.array(MESSAGE), v.minLength(1), v.maxLength(1000)),
   stream: v.nullish(v.boolean()),
   stream_options: v.nullish(v.object({ include_usage: v.nullish(v.boolean()) })),
   temperature: between(0, 2),
@@ -66,13 +66,13 @@ const ChatRequest = v.object({
 });
 
 /** A checked request for an answer. */
-export type ChatRequest = v.InferOutput<typeof ChatRequest>;
+export type ChatRequest = v.InferOutput<typeof CHAT_REQUEST>;
 
 /** A turn of it. */
 export type RequestMessage = ChatRequest["messages"][number];
 
 /** A part of a turn. */
-export type RequestPart = v.InferOutput<typeof Part>;
+export type RequestPart = v.InferOutput<typeof PART>;
 
 /**
  * Checks the JSON of a request for an answer.
@@ -80,7 +80,7 @@ export type RequestPart = v.InferOutput<typeof Part>;
  * @throws {ApiError} that names the parameter at fault.
  */
 export function chatRequest(json: unknown): ChatRequest {
-  const { success, output, issues } = v.safeParse(ChatRequest, json, { abortEarly: true });
+  const { success, output, issues } = v.safeParse(CHAT_REQUEST, json, { abortEarly: true });
   if (success) return output;
   const [issue] = issues;
   const param = v.getDotPath(issue) ?? undefined;

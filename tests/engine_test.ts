@@ -3,7 +3,7 @@ import { join } from "@std/path";
 import { DataError } from "../kernels/runtime/errors.ts";
 import { PICTURE } from "../model/prompt.ts";
 import { Answer, type Finish } from "../serve/answer.ts";
-import { ContextLengthError, Engine, QueueFullError, type Question } from "../serve/engine.ts";
+import { ContextLengthError, Engine, type Question, QueueFullError } from "../serve/engine.ts";
 import { Lru } from "../serve/lru.ts";
 import { byteTokenizer } from "../model/byte_tokenizer.ts";
 import { Tokenizer } from "../model/tokenizer.ts";
@@ -25,37 +25,48 @@ async function textOf(answer: Answer): Promise<string> {
   return (await Array.fromAsync(answer)).map(({ text }) => text).join("");
 }
 
-gpuTest("questions beyond the places wait, and all get the answers that they get alone", async (gpu) => {
-  const before = gpu.memory.live;
-  {
-    using model = tinyChatModel(gpu);
-    await using engine = new Engine(model, { slots: 3, capacity: 120, queue: 20 });
-    const texts = ["a", "What?", "Describe it.", "x".repeat(30), "仔细", "b", "c", "d"];
-    const alone: string[] = [];
-    for (const text of texts) alone.push(await textOf(engine.ask(question(text))));
-    const answers = texts.map((text) => engine.ask(question(text)));
-    await Promise.resolve();
-    assertEquals(await Promise.all(answers.map(textOf)), alone);
-    assert(answers.every(({ finish }) => finish === "length" || finish === "stop"));
-    assertEquals([engine.running, engine.waiting], [0, 0]);
-  }
-  assertEquals(gpu.memory.live, before, "bytes left in use");
-});
+gpuTest(
+  "questions beyond the places wait, and all get the answers that they get alone",
+  async (gpu) => {
+    const before = gpu.memory.live;
+    {
+      using model = tinyChatModel(gpu);
+      await using engine = new Engine(model, { slots: 3, capacity: 120, queue: 20 });
+      const texts = ["a", "What?", "Describe it.", "x".repeat(30), "仔细", "b", "c", "d"];
+      const alone: string[] = [];
+      for (const text of texts) alone.push(await textOf(engine.ask(question(text))));
+      const answers = texts.map((text) => engine.ask(question(text)));
+      await Promise.resolve();
+      assertEquals(await Promise.all(answers.map(textOf)), alone);
+      assert(answers.every(({ finish }) => finish === "length" || finish === "stop"));
+      assertEquals([engine.running, engine.waiting], [0, 0]);
+    }
+    assertEquals(gpu.memory.live, before, "bytes left in use");
+  },
+);
 
 gpuTest("pictures are seen, remembered, and refused", async (gpu) => {
   const before = gpu.memory.live;
   {
     using model = tinyChatModel(gpu);
     await using engine = new Engine(model, { slots: 2, capacity: 120, maxPixels: 230 * 230 });
-    const file = async (name: string) => await engine.preparePicture(await Deno.readFile(join(PICTURES, name)));
+    const file = async (name: string) =>
+      await engine.preparePicture(await Deno.readFile(join(PICTURES, name)));
     const square = await file("square.png");
     assertEquals(await file("square.png"), square);
     const shown = (picture: typeof square) =>
-      question("", { turns: [{ role: "user", content: [PICTURE, PICTURE, "?"] }], pictures: [picture, picture], topLogprobs: 0 });
+      question("", {
+        turns: [{ role: "user", content: [PICTURE, PICTURE, "?"] }],
+        pictures: [picture, picture],
+        topLogprobs: 0,
+      });
     const first = await Array.fromAsync(engine.ask(shown(square)));
     const live = gpu.memory.live;
     const again = engine.ask(shown(square));
-    assertEquals((await Array.fromAsync(again)).flatMap(({ tokens }) => tokens.map(({ id }) => id)), first.flatMap(({ tokens }) => tokens.map(({ id }) => id)));
+    assertEquals(
+      (await Array.fromAsync(again)).flatMap(({ tokens }) => tokens.map(({ id }) => id)),
+      first.flatMap(({ tokens }) => tokens.map(({ id }) => id)),
+    );
     assertEquals(again.cachedTokens, again.promptTokens - 1);
     assertEquals(gpu.memory.live, live);
     await assertRejects(() => engine.preparePicture(new Uint8Array(10)), DataError);
@@ -97,7 +108,8 @@ gpuTest("a conversation that is too long is refused, however long it is", async 
 gpuTest("seeds repeat an answer", async (gpu) => {
   using model = tinyChatModel(gpu);
   await using engine = new Engine(model, { slots: 3, capacity: 120 });
-  const ask = (seed?: number) => textOf(engine.ask(question("a", { temperature: 1.5, ...(seed !== undefined && { seed }) })));
+  const ask = (seed?: number) =>
+    textOf(engine.ask(question("a", { temperature: 1.5, ...(seed !== undefined && { seed }) })));
   const [a, b, c, d, e] = await Promise.all([ask(5), ask(5), ask(6), ask(), ask()]);
   assertEquals(a, b);
   assert(a !== c && d !== e);
@@ -116,7 +128,10 @@ async function given(text: string, stop: string[]): Promise<[string[], Finish | 
 
 Deno.test("a stop text ends an answer, and nothing of it is given out", async () => {
   assertEquals(await given("ab🙂", []), [["a", "b", "", "", "", "🙂"], "length"]);
-  assertEquals(await given("one END two", ["END"]), [["o", "n", "e", " "].concat(["", "", ""]), "stop"]);
+  assertEquals(await given("one END two", ["END"]), [
+    ["o", "n", "e", " "].concat(["", "", ""]),
+    "stop",
+  ]);
   assertEquals((await given("EN EEND", ["END", "zz"]))[0].join(""), "EN E");
   assertEquals((await given("EN E", ["END"]))[0].join(""), "EN E");
   assertEquals((await given("abcabd", ["abd", "bd"]))[0].join(""), "abc");
