@@ -1,6 +1,7 @@
 import { basename, join } from "@std/path";
 import { GlimpseError } from "../kernels/runtime/errors.ts";
 import type { Gpu } from "../kernels/runtime/gpu.ts";
+import type { Precision } from "../kernels/runtime/precision.ts";
 import {
   type ClipVisionConfig,
   clipVisionConfig,
@@ -43,6 +44,8 @@ export interface VlmSource {
   readonly normalization: Pick<VlmConfig, "imageMean" | "imageStd">;
   /** What trains; nothing unless given. A function of the number of layers. */
   readonly train?: ((layers: number) => TrainPolicy) | undefined;
+  /** To what the operands of matrix products are rounded; float32 unless given. */
+  readonly precision?: Precision | undefined;
   /** Draws what the weights lack. */
   readonly random: Random;
 }
@@ -65,7 +68,8 @@ export async function loadVlm(
     : miniMindConfig(source.language);
   const train = source.train?.(language.num_hidden_layers);
   await using tower = await openWeights(source.vision);
-  const vlm = new Vlm(gpu, { language, vision, ...source.normalization }, train);
+  const config = { language, vision, ...source.normalization };
+  const vlm = new Vlm(gpu, config, train, source.precision);
   try {
     await loadStrictly(vlm.visionParameters, tower, source.vision, (name) => NOT_VISION.test(name));
     const hasProjection = [...weights.tensors.keys()].some((name) =>

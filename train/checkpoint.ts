@@ -32,7 +32,7 @@ export interface RunState {
   readonly weights: string;
   /** What must be the same when the run goes on, by name. */
   readonly fixed: Readonly<Record<string, string | number | boolean>>;
-  /** Numbers of the trainer itself, such as a loss scale. */
+  /** Numbers of the trainer itself, for people: the loss scale in float16, which the tensor `optimizer` holds. */
   readonly trainer: Readonly<Record<string, number>>;
 }
 

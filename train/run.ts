@@ -3,6 +3,7 @@ import type { LoadedBatch, Loader } from "../data/loader.ts";
 import { loadStrictly, saveVlm } from "../data/vlm_files.ts";
 import { DeviceError } from "../kernels/runtime/errors.ts";
 import { Gpu } from "../kernels/runtime/gpu.ts";
+import type { Precision } from "../kernels/runtime/precision.ts";
 import type { Vlm } from "../model/vlm.ts";
 import config from "../deno.json" with { type: "json" };
 import { answer } from "./answers.ts";
@@ -11,6 +12,7 @@ import { dataFingerprint } from "./fingerprint.ts";
 import { openData, openVlm, type RunData } from "./open_run.ts";
 import { AdamW } from "./optimizer.ts";
 import { openOriginalResume } from "./original_resume.ts";
+import { choosePrecision, LOSS_SCALE } from "./precision.ts";
 import type { ProgressReport } from "./progress.ts";
 import { runName, type RunResult, type RunSettings, weightPath } from "./settings.ts";
 import { Trainer, type Update } from "./trainer.ts";
@@ -31,12 +33,14 @@ export async function runTraining(
 ): Promise<RunResult> {
   await using data = await openData(settings, report);
   using gpu = await Gpu.open(settings.device);
-  using vlm = await openVlm(gpu, settings, report);
+  const precision = choosePrecision(gpu.info, settings.dtype);
+  using vlm = await openVlm(gpu, settings, precision, report);
   const { gradClip: clip, adamw } = settings;
-  using optimizer = new AdamW(gpu, vlm.parameters.groups, { clip, ...adamw });
+  const lossScale = precision === "float16" ? LOSS_SCALE : undefined;
+  using optimizer = new AdamW(gpu, vlm.parameters.groups, { clip, lossScale, ...adamw });
   const folder = join(settings.folder.checkpoints, `${runName(settings)}_resume`);
   const checkpoints = new Checkpoints(folder, settings.keep);
-  const fixed = await fixedSettings(settings, vlm, data.train);
+  const fixed = await fixedSettings(settings, precision, vlm, data.train);
   const start = settings.resume
     ? await resume(checkpoints, fixed, data.train, vlm, optimizer, report)
     : { epoch: 0, step: 0, updates: 0, loss: NaN };
@@ -189,6 +193,7 @@ class TrainingRun implements Disposable {
     }
     const done = step + 1 === this.#data.train.stepsPerEpoch;
     const [command = "", ...args] = this.#settings.command;
+    const { loss, lossScale } = this.#watch;
     using _scope = gpu.scope();
     await this.#checkpoints.save(gpu, {
       version: config.version,
@@ -197,12 +202,12 @@ class TrainingRun implements Disposable {
       epoch: done ? epoch + 1 : epoch,
       step: done ? 0 : step + 1,
       updates: this.#trainer.updates,
-      loss: this.#watch.loss,
+      loss,
       state,
       saved_at: new Date().toISOString(),
       weights: this.#weights(),
       fixed: this.#fixed,
-      trainer: {},
+      trainer: lossScale === undefined ? {} : { loss_scale: lossScale },
     }, this.#optimizer.tensors());
     await saveVlm(this.#vlm, this.#weights());
     if (bad) throw bad;
@@ -239,6 +244,7 @@ async function resume(
     requireSame(latest.state.fixed, fixed, latest.path);
     using _scope = gpu.scope();
     await checkpoints.load(gpu, latest.path, optimizer.tensors());
+    parameters.refresh();
     said(latest.path, latest.state);
     return latest.state;
   }
@@ -272,12 +278,14 @@ async function exists(path: string): Promise<boolean> {
 /** What must stay the same when a run goes on. */
 async function fixedSettings(
   settings: RunSettings,
+  dtype: Precision,
   { config: { language, vision } }: Vlm,
   { length }: Loader,
 ): Promise<RunState["fixed"]> {
   return {
     data: await dataFingerprint(settings.dataPath),
     rows: length,
+    dtype,
     hidden_size: language.hidden_size,
     num_hidden_layers: language.num_hidden_layers,
     use_moe: language.use_moe,

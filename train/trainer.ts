@@ -1,4 +1,4 @@
-import { backward, startTape } from "../kernels/elementwise.ts";
+import { startTape } from "../kernels/elementwise.ts";
 import type { Gpu } from "../kernels/runtime/gpu.ts";
 import type { Tensor } from "../kernels/runtime/tensor.ts";
 import type { Batch } from "../model/batch.ts";
@@ -95,7 +95,8 @@ export class Trainer implements Disposable {
       const { loss, auxLoss } = this.#vlm.losses(batch, 1 / this.#microBatches(step), features);
       this.#losses.push(scope.release(loss));
       if (auxLoss) this.#auxLosses.push(scope.release(auxLoss));
-      backward(tape, loss, ...auxLoss ? [auxLoss] : []);
+      using seed = this.#optimizer.seed();
+      tape.backward(auxLoss ? [loss, auxLoss] : [loss], seed);
       this.#tokens += batch.ids.length;
       this.#samples += batch.samples;
     }
@@ -126,7 +127,9 @@ export class Trainer implements Disposable {
       metrics.seconds = perUpdate; // only the reading waits for the device
       metrics.loss = mean(losses);
       metrics.aux_loss = mean(auxLosses);
-      metrics.grad_norm = AdamW.outcome(values.shift()!).norm;
+      const { norm, lossScale } = AdamW.outcome(values.shift()!);
+      metrics.grad_norm = norm;
+      if (lossScale > 0) metrics.loss_scale = lossScale;
       return { metrics, batch };
     });
   }

@@ -19,6 +19,8 @@ export class RunWatch implements AsyncDisposable {
   loss: number;
   /** The least loss of the validations before, Infinity without any. */
   readonly bestValidation: number;
+  /** Loss scale after the last update shown, in float16. */
+  lossScale: number | undefined;
   readonly #settings: RunSettings;
   readonly #report: ProgressReport;
   readonly #gpu: Gpu;
@@ -79,7 +81,7 @@ export class RunWatch implements AsyncDisposable {
    * @throws {GlimpseError} when too many updates in a row had no finite gradient.
    */
   update(at: Progress, metrics: StepMetrics): void {
-    const { step, loss, aux_loss, lr, grad_norm, tokens, samples, seconds } = metrics;
+    const { step, loss, aux_loss, lr, grad_norm, loss_scale, tokens, samples, seconds } = metrics;
     this.#metrics.write(metrics);
     this.#report.show(at, metrics, {
       paddedTokens: samples * (this.#settings.maxLength - 1),
@@ -90,10 +92,12 @@ export class RunWatch implements AsyncDisposable {
       "train/aux_loss": aux_loss,
       "train/lr": lr,
       "train/grad_norm": grad_norm,
+      ...loss_scale !== undefined && { "train/loss_scale": loss_scale },
       "speed/tokens_per_second": tokens / seconds,
       "speed/samples_per_second": samples / seconds,
     });
     this.loss = loss;
+    this.lossScale = loss_scale;
     this.#guards.check(metrics);
   }
 
