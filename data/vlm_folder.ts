@@ -1,14 +1,13 @@
 import { join } from "@std/path";
 import { FormatError, UsageError } from "../kernels/runtime/errors.ts";
 import type { Gpu } from "../kernels/runtime/gpu.ts";
-import type { ChatTemplate } from "../model/chat_template.ts";
+import type { ChatModel } from "../model/chat_model.ts";
 import { type MiniMindOptions, miniMindOptions } from "../model/config.ts";
-import type { ImageProcessor } from "../model/image_processor.ts";
 import { Random } from "../model/random.ts";
-import type { Tokenizer } from "../model/tokenizer.ts";
-import type { Vlm } from "../model/vlm.ts";
 import { loadImageProcessor, loadTokenizer } from "./model_folder.ts";
 import { loadVlm } from "./vlm_files.ts";
+
+export type { ChatModel };
 
 /** Where a model to talk to is. */
 export interface ChatSource {
@@ -20,18 +19,6 @@ export interface ChatSource {
   readonly vision: string;
   /** What the model must be; the rest is read from its files. */
   readonly language: MiniMindOptions;
-}
-
-/** A model with all that talking to it needs. */
-export interface ChatModel extends Disposable {
-  /** The model. */
-  readonly vlm: Vlm;
-  /** Its tokenizer. */
-  readonly tokenizer: Tokenizer;
-  /** Its chat template. */
-  readonly template: ChatTemplate;
-  /** Prepares pictures. */
-  readonly processor: ImageProcessor;
 }
 
 /**
