@@ -4,7 +4,7 @@ import type { Gpu } from "../kernels/runtime/gpu.ts";
 import type { ChatModel } from "../model/chat_model.ts";
 import { type MiniMindOptions, miniMindOptions } from "../model/config.ts";
 import { Random } from "../model/random.ts";
-import { loadImageProcessor, loadTokenizer } from "./model_folder.ts";
+import { loadImageProcessor, loadTokenizer, modelFolder } from "./model_folder.ts";
 import { loadVlm } from "./vlm_files.ts";
 
 export type { ChatModel };
@@ -17,8 +17,19 @@ export interface ChatSource {
   readonly tokenizer: string;
   /** Folder of the vision tower. */
   readonly vision: string;
-  /** What the model must be; the rest is read from its files. */
-  readonly language: MiniMindOptions;
+  /** What the model must be, if anything; the rest is read from its files. */
+  readonly language?: MiniMindOptions;
+}
+
+/**
+ * Where a model is in a folder laid out as MiniMind-V's.
+ *
+ * @param root The folder.
+ * @param name Its weights without their ending, `sft_vlm_512` for `out/sft_vlm_512.pth`.
+ */
+export function chatSource(root: string, name: string): ChatSource {
+  const { out, tokenizer, vision } = modelFolder(root);
+  return { weights: join(out, `${name}.pth`), tokenizer, vision };
 }
 
 /**
@@ -49,7 +60,7 @@ export async function loadChatModel(gpu: Gpu, source: ChatSource): Promise<ChatM
 }
 
 /** What the folder's `config.json` says of the language model, when there is one, and what was given. */
-async function languageOptions({ weights, language }: ChatSource): Promise<MiniMindOptions> {
+async function languageOptions({ weights, language = {} }: ChatSource): Promise<MiniMindOptions> {
   const path = join(weights, "config.json");
   let text: string;
   try {
