@@ -25,7 +25,7 @@ export function readQuestion(
   row: Readonly<Record<string, unknown>>,
   pictures: number,
 ): Omit<ConversationRow, "pictures"> | undefined {
-  const question = text(row.question) ?? text(row.text);
+  const question = text(row.question) ?? (row.label === undefined ? undefined : text(row.text));
   if (question === undefined) return undefined;
   const answers = textsOf(row.answers) ?? textsOf(row.captions);
   const answer = text(row.answer) ?? text(row.label) ?? (answers && mostFrequent(answers));

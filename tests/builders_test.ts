@@ -49,7 +49,7 @@ Deno.test("every example for builders is sound in its types, runs and prints", a
     const main = join(dir, "main.ts");
     const lines = files.map((file) => `await import("${toFileUrl(file)}"); console.log("\\f");`);
     await Deno.writeTextFile(main, lines.join("\n"));
-    const config = ["--config", join(ROOT, "deno.json"), "--no-lock"];
+    const config = ["--config", join(ROOT, "deno.json"), "--frozen"];
     await deno(dir, "check", ...config, ...files);
     const printed = (await deno(dir, "run", "-A", ...config, main)).split("\f");
     for (const [i, name] of [...found.keys()].entries()) {

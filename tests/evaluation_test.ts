@@ -221,6 +221,7 @@ Deno.test("questions of benchmarks become conversations", () => {
   const vqa = { question: "What?", answers: [{ answer: "a" }, { answer: "b" }, { answer: "b" }] };
   assertEquals([turns(vqa)[1], asked(vqa).answers], ["b", ["a", "b", "b"]]);
   assertEquals(readQuestion({ conversations: [] }, 1), undefined);
+  assertEquals(readQuestion({ image: "a.png", text: "A caption, no question." }, 1), undefined);
   assertThrows(() => asked({ question: "Who?" }), DataError);
   assertThrows(() => asked({ question: "Who?", choices: ["a", "b"], answer: "z" }), DataError);
 });
