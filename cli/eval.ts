@@ -1,7 +1,7 @@
 /** `eval.ts`: lets a model describe every picture of a folder, or measures it on a data set. */
 
 import { join } from "@std/path";
-import { modelFolder } from "../data/model_folder.ts";
+import { modelFolder, requireRoot } from "../data/model_folder.ts";
 import { decodePicture } from "../data/picture.ts";
 import { GlimpseError } from "../kernels/runtime/errors.ts";
 import { describe } from "../model/describe.ts";
@@ -64,6 +64,7 @@ export const options = {
 /** Describes the pictures one after the other, or measures. */
 export async function run(args: readonly string[]): Promise<number> {
   const given = parseOptions(options, args);
+  await requireRoot(given.root);
   return given.data_path === undefined
     ? await describePictures(given)
     : await evaluateData(given, given.data_path);

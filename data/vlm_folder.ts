@@ -4,6 +4,7 @@ import type { Gpu } from "../kernels/runtime/gpu.ts";
 import type { ChatModel } from "../model/chat_model.ts";
 import { type MiniMindOptions, miniMindOptions } from "../model/config.ts";
 import { Random } from "../model/random.ts";
+import { parseStrictJson } from "../model/strict_json.ts";
 import { loadImageProcessor, loadTokenizer, modelFolder } from "./model_folder.ts";
 import { loadVlm } from "./vlm_files.ts";
 
@@ -62,13 +63,9 @@ export async function loadChatModel(gpu: Gpu, source: ChatSource): Promise<ChatM
 /** What the folder's `config.json` says of the language model, when there is one, and what was given. */
 async function languageOptions({ weights, language = {} }: ChatSource): Promise<MiniMindOptions> {
   const path = join(weights, "config.json");
-  let text: string;
-  try {
-    text = await Deno.readTextFile(path);
-  } catch {
-    return language;
-  }
-  const found = miniMindOptions(JSON.parse(text), path);
+  const bytes = await Deno.readFile(path).catch(() => undefined);
+  if (!bytes) return language;
+  const found = miniMindOptions(parseStrictJson(bytes, path), path);
   for (const key of Object.keys(language) as (keyof MiniMindOptions)[]) {
     if (found[key] !== undefined && language[key] !== undefined && found[key] !== language[key]) {
       throw new UsageError(`${key} was given as ${language[key]}, but ${path} has ${found[key]}.`);
