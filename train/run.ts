@@ -6,7 +6,9 @@ import type { Vlm } from "../model/vlm.ts";
 import config from "../deno.json" with { type: "json" };
 import { answer } from "./answers.ts";
 import { Checkpoints, requireSame, type RunState } from "./checkpoint.ts";
+import type { FeatureCache } from "./feature_cache.ts";
 import { dataFingerprint } from "./fingerprint.ts";
+import { openFeatureCache } from "./open_feature_cache.ts";
 import { openData, openVlm, type RunData } from "./open_run.ts";
 import { AdamW } from "./optimizer.ts";
 import { openOriginalResume } from "./original_resume.ts";
@@ -39,8 +41,19 @@ export async function runTraining(
   const start = settings.resume
     ? await resume(checkpoints, fixed, data.train, vlm, optimizer, report)
     : { epoch: 0, step: 0, updates: 0, loss: NaN };
+  using cache = await openFeatureCache(settings, vlm, data, report);
   await using watch = await RunWatch.open(settings, report, gpu, start);
-  using run = new TrainingRun(settings, data, vlm, optimizer, checkpoints, fixed, start, watch);
+  using run = new TrainingRun(
+    settings,
+    data,
+    vlm,
+    optimizer,
+    checkpoints,
+    fixed,
+    start,
+    watch,
+    cache,
+  );
   return await run.train(signal);
 }
 
@@ -54,6 +67,7 @@ class TrainingRun implements Disposable {
   readonly #fixed: RunState["fixed"];
   readonly #start: Start;
   readonly #watch: RunWatch;
+  readonly #cache: FeatureCache | undefined;
   readonly #trainer: Trainer;
   #best = Infinity;
 
@@ -66,6 +80,7 @@ class TrainingRun implements Disposable {
     fixed: RunState["fixed"],
     start: Start,
     watch: RunWatch,
+    cache: FeatureCache | undefined,
   ) {
     const { learningRate: language, projectorLearningRate: projector = language } = settings;
     const { epochs, warmupSteps, accumulationSteps, compat } = settings;
@@ -77,6 +92,7 @@ class TrainingRun implements Disposable {
     this.#fixed = fixed;
     this.#start = start;
     this.#watch = watch;
+    this.#cache = cache;
     const options = {
       epochs,
       stepsPerEpoch: data.train.stepsPerEpoch,
@@ -97,7 +113,8 @@ class TrainingRun implements Disposable {
     for await (const placed of this.#data.train.batches({ epoch, step, epochs })) {
       this.#mention(placed);
       const before = this.#trainer.updates;
-      this.#show(await this.#trainer.step(placed));
+      using features = await this.#cache?.features(placed.batch);
+      this.#show(await this.#trainer.step({ ...placed, ...features && { features } }));
       const batch = placed.step + 1;
       const { updates } = this.#trainer;
       const updated = updates > before;
@@ -113,6 +130,7 @@ class TrainingRun implements Disposable {
       await this.#save(placed, end);
       if (ends) break;
     }
+    await this.#cache?.flush();
     return {
       updates: this.#trainer.updates,
       saved: this.#weights(),
@@ -181,7 +199,7 @@ class TrainingRun implements Disposable {
     await saveVlm(this.#vlm, this.#weights());
     if (bad) throw bad;
     if (!this.#data.validation) return;
-    const result = await validate(this.#vlm, this.#data.validation);
+    const result = await validate(this.#vlm, this.#data.validation, this.#cache);
     this.#watch.validation(this.#trainer.updates, result);
     if (result.val_loss >= this.#best) return;
     this.#best = result.val_loss;

@@ -20,6 +20,8 @@ export interface ProductOptions {
   readonly bias?: Tensor;
   /** A matrix [m, n], to be added. */
   readonly residual?: Tensor;
+  /** Rows for which the kernel is chosen; its own unless given. A constant keeps a row's bits the same in any company. */
+  readonly chosenFor?: number;
 }
 
 /** A matrix product to be computed: out = op(a) · op(b), plus what its options name. */
