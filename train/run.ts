@@ -32,6 +32,7 @@ export async function runTraining(
 ): Promise<RunResult> {
   await using data = await openData(settings, report);
   using gpu = await Gpu.open(settings.device);
+  if (gpu.info.software) gpu.onKernel = (name, count) => report.compiling(name, count);
   using vlm = await openVlm(gpu, settings, report);
   const { gradClip: clip, adamw } = settings;
   using optimizer = new AdamW(gpu, vlm.parameters.groups, { clip, ...adamw });

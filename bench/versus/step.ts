@@ -95,10 +95,17 @@ function trainSteps(batch: Batch): () => Promise<Step> {
   let step = 0;
   return async () => {
     const start = performance.now();
+    let recorded = start;
+    const submit = gpu.submit.bind(gpu);
+    gpu.submit = () => {
+      recorded = performance.now(); // the device begins; what comes after waits for it
+      gpu.submit = submit;
+      submit();
+    };
     const placed = { epoch: 0, step: step++, batch, ...features && { features } };
-    const early = trainer.step(placed);
-    const hostSeconds = (performance.now() - start) / 1000;
-    const update = (await early).at(-1) ?? (await trainer.flush()).at(-1)!;
+    const early = await trainer.step(placed);
+    const update = early.at(-1) ?? (await trainer.flush()).at(-1)!;
+    const hostSeconds = (recorded - start) / 1000;
     return {
       loss: update.metrics.loss,
       samples: batch.samples,
