@@ -6,6 +6,7 @@ import { normalizePixels } from "../kernels/patches.ts";
 import { gatherRows, spliceRows } from "../kernels/rows.ts";
 import { ShapeError } from "../kernels/runtime/errors.ts";
 import type { Gpu } from "../kernels/runtime/gpu.ts";
+import type { Precision } from "../kernels/runtime/precision.ts";
 import type { Tensor } from "../kernels/runtime/tensor.ts";
 import { packSequences, type Sequences } from "../kernels/sequences.ts";
 import type { Batch } from "./batch.ts";
@@ -13,7 +14,13 @@ import { ClipVision, clipVisionSpecs } from "./clip_vision.ts";
 import { type ClipVisionConfig, type MiniMindConfig, patchCount } from "./config.ts";
 import type { Balance } from "./feed_forward.ts";
 import { MiniMind, miniMindSpecs } from "./minimind.ts";
-import { linearInitial, parameter, Parameters, type ParameterSpec } from "./parameters.ts";
+import {
+  linearInitial,
+  linearWeight,
+  parameter,
+  Parameters,
+  type ParameterSpec,
+} from "./parameters.ts";
 
 /** Shapes and constants of a vision-language model. */
 export interface VlmConfig {
@@ -35,7 +42,7 @@ export function projectionSpecs({ language, vision }: VlmConfig): ParameterSpec[
   const at = "vision_proj.vision_proj.0";
   const initial = linearInitial(vision.hidden_size);
   return [
-    parameter(`${at}.weight`, [language.hidden_size, vision.hidden_size], initial),
+    linearWeight(`${at}.weight`, language.hidden_size, vision.hidden_size),
     parameter(`${at}.bias`, [language.hidden_size], initial),
   ];
 }
@@ -59,12 +66,15 @@ export class Vlm implements Disposable {
   readonly vision: ClipVision;
 
   /** Allocates a model with undefined weights; initialise or load both sets of parameters next. */
-  constructor(gpu: Gpu, config: VlmConfig, train?: TrainPolicy) {
+  constructor(gpu: Gpu, config: VlmConfig, train?: TrainPolicy, precision?: Precision) {
     this.gpu = gpu;
     this.config = config;
     const specs = [...miniMindSpecs(config.language), ...projectionSpecs(config)];
-    this.parameters = new Parameters(gpu, specs, train);
-    this.visionParameters = new Parameters(gpu, clipVisionSpecs(config.vision), train);
+    this.parameters = new Parameters(gpu, specs, { train, precision, saved: true });
+    this.visionParameters = new Parameters(gpu, clipVisionSpecs(config.vision), {
+      train,
+      precision,
+    });
     this.language = new MiniMind(gpu, config.language, this.parameters);
     this.vision = new ClipVision(config.vision, this.visionParameters);
   }

@@ -1,6 +1,7 @@
 import { join } from "@std/path";
 import config from "../deno.json" with { type: "json" };
 import { formatBytes } from "../kernels/runtime/memory.ts";
+import type { Precision } from "../kernels/runtime/precision.ts";
 import type { Vlm } from "../model/vlm.ts";
 import { encoderKey, FeatureCache, featureFloats } from "./feature_cache.ts";
 import { availableMemory, type RunData } from "./open_run.ts";
@@ -16,6 +17,7 @@ import type { RunSettings } from "./settings.ts";
 export async function openFeatureCache(
   { featureCache: kind, featureCacheBudget: budget, epochs }: RunSettings,
   vlm: Vlm,
+  precision: Precision,
   data: Pick<RunData, "train" | "validation">,
   report: ProgressReport,
 ): Promise<FeatureCache | undefined> {
@@ -25,7 +27,9 @@ export async function openFeatureCache(
   const half = kind !== "auto" || whole > budget;
   const needed = half ? whole / 2 : whole;
   const memory = Math.min(budget, (availableMemory() ?? Infinity) / 4);
-  const folder = kind === "auto" ? undefined : join(kind, await encoderKey(vlm, config.version));
+  const folder = kind === "auto"
+    ? undefined
+    : join(kind, await encoderKey(vlm, `${config.version} ${precision}`));
   const kept = folder ? `on disk in ${folder}, ` : "";
   const share = needed > memory && !folder
     ? `; ${formatBytes(needed)} would hold all, --feature_cache DIR keeps the rest on disk`

@@ -4,6 +4,7 @@ import { loadImageProcessor, loadTokenizer } from "../data/model_folder.ts";
 import { loadVlm, readClipConfig } from "../data/vlm_files.ts";
 import { UsageError } from "../kernels/runtime/errors.ts";
 import type { Gpu } from "../kernels/runtime/gpu.ts";
+import type { Precision } from "../kernels/runtime/precision.ts";
 import { patchCount } from "../model/config.ts";
 import { Random } from "../model/random.ts";
 import type { Tokenizer } from "../model/tokenizer.ts";
@@ -83,6 +84,7 @@ export async function openData(settings: RunSettings, report: ProgressReport): P
 export async function openVlm(
   gpu: Gpu,
   settings: RunSettings,
+  precision: Precision,
   report: ProgressReport,
 ): Promise<Vlm> {
   const { folder, fromWeight, hiddenSize, language } = settings;
@@ -96,6 +98,7 @@ export async function openVlm(
     language: { ...language, hidden_size: hiddenSize },
     normalization: { imageMean: processor.mean, imageStd: processor.std },
     train: (layers) => trainPolicy(settings.freeze, layers),
+    precision,
     random: new Random(settings.seed),
   });
   if (processor.size !== vlm.config.vision.image_size) {
@@ -108,7 +111,9 @@ export async function openVlm(
   const memory = checkMemory(vlm, shape, gpu.info.software ? availableMemory() : undefined);
   const millions = (n: number) => (n / 1e6).toFixed(3);
   report.say(
-    `${gpu.info.name}: ${millions(vlm.parameters.count)} M parameters and a vision tower of ` +
+    `${gpu.info.name}, ${precision}: ${
+      millions(vlm.parameters.count)
+    } M parameters and a vision tower of ` +
       `${millions(vlm.visionParameters.count)} M; ${
         millions(vlm.parameters.trainedCount)
       } M train` +

@@ -1,7 +1,9 @@
 import { join } from "@std/path";
 import type { LoadedBatch, Loader } from "../data/loader.ts";
 import { loadStrictly, saveVlm } from "../data/vlm_files.ts";
+import { DeviceError } from "../kernels/runtime/errors.ts";
 import { Gpu } from "../kernels/runtime/gpu.ts";
+import type { Precision } from "../kernels/runtime/precision.ts";
 import type { Vlm } from "../model/vlm.ts";
 import config from "../deno.json" with { type: "json" };
 import { answer } from "./answers.ts";
@@ -12,6 +14,7 @@ import { openFeatureCache } from "./open_feature_cache.ts";
 import { openData, openVlm, type RunData } from "./open_run.ts";
 import { AdamW } from "./optimizer.ts";
 import { openOriginalResume } from "./original_resume.ts";
+import { choosePrecision, LOSS_SCALE } from "./precision.ts";
 import type { ProgressReport } from "./progress.ts";
 import { runName, type RunResult, type RunSettings, weightPath } from "./settings.ts";
 import { Trainer, type Update } from "./trainer.ts";
@@ -33,16 +36,18 @@ export async function runTraining(
   await using data = await openData(settings, report);
   using gpu = await Gpu.open(settings.device);
   if (gpu.info.software) gpu.onKernel = (name, count) => report.compiling(name, count);
-  using vlm = await openVlm(gpu, settings, report);
+  const precision = choosePrecision(gpu.info, settings.dtype);
+  using vlm = await openVlm(gpu, settings, precision, report);
   const { gradClip: clip, adamw } = settings;
-  using optimizer = new AdamW(gpu, vlm.parameters.groups, { clip, ...adamw });
+  const lossScale = precision === "float16" ? LOSS_SCALE : undefined;
+  using optimizer = new AdamW(gpu, vlm.parameters.groups, { clip, lossScale, ...adamw });
   const folder = join(settings.folder.checkpoints, `${runName(settings)}_resume`);
   const checkpoints = new Checkpoints(folder, settings.keep);
-  const fixed = await fixedSettings(settings, vlm, data.train);
+  const fixed = await fixedSettings(settings, precision, vlm, data.train);
   const start = settings.resume
     ? await resume(checkpoints, fixed, data.train, vlm, optimizer, report)
     : { epoch: 0, step: 0, updates: 0, loss: NaN };
-  using cache = await openFeatureCache(settings, vlm, data, report);
+  using cache = await openFeatureCache(settings, vlm, precision, data, report);
   await using watch = await RunWatch.open(settings, report, gpu, start);
   using run = new TrainingRun(
     settings,
@@ -55,7 +60,13 @@ export async function runTraining(
     watch,
     cache,
   );
-  return await run.train(signal);
+  try {
+    return await run.train(signal);
+  } catch (error) {
+    const { newest } = checkpoints;
+    if (newest) report.say(`The last checkpoint is ${newest}; --from_resume 1 goes on from it.`);
+    throw error;
+  }
 }
 
 /** A run in progress. */
@@ -70,7 +81,9 @@ class TrainingRun implements Disposable {
   readonly #watch: RunWatch;
   readonly #cache: FeatureCache | undefined;
   readonly #trainer: Trainer;
-  #best = Infinity;
+  #best: number;
+  /** The batch of the last update, until a checkpoint holds it. */
+  #unsaved: LoadedBatch | undefined;
 
   constructor(
     settings: RunSettings,
@@ -94,6 +107,7 @@ class TrainingRun implements Disposable {
     this.#start = start;
     this.#watch = watch;
     this.#cache = cache;
+    this.#best = watch.bestValidation;
     const options = {
       epochs,
       stepsPerEpoch: data.train.stepsPerEpoch,
@@ -105,7 +119,19 @@ class TrainingRun implements Disposable {
     this.#trainer = new Trainer(vlm, optimizer, options, start.updates);
   }
 
+  /** Trains to the end; what was learnt before a bad row or weight is saved. */
   async train(signal: AbortSignal): Promise<RunResult> {
+    try {
+      return await this.#train(signal);
+    } catch (error) {
+      if (this.#unsaved && !(error instanceof DeviceError)) {
+        await this.#save(this.#unsaved, "stopped");
+      }
+      throw error;
+    }
+  }
+
+  async #train(signal: AbortSignal): Promise<RunResult> {
     const { epochs, maxSteps = Infinity, saveInterval, sampleEvery } = this.#settings;
     const { epoch, step } = this.#start;
     const { stepsPerEpoch } = this.#data.train;
@@ -115,10 +141,12 @@ class TrainingRun implements Disposable {
       this.#mention(placed);
       const before = this.#trainer.updates;
       using features = await this.#cache?.features(placed.batch);
-      this.#show(await this.#trainer.step({ ...placed, ...features && { features } }));
+      const read = await this.#trainer.step({ ...placed, ...features && { features } });
       const batch = placed.step + 1;
       const { updates } = this.#trainer;
       const updated = updates > before;
+      if (updated) this.#unsaved = placed;
+      this.#show(read);
       const last = placed.epoch + 1 === epochs && batch === stepsPerEpoch;
       interrupted = signal.aborted;
       const ends = last || interrupted || (updated && updates >= maxSteps);
@@ -129,13 +157,14 @@ class TrainingRun implements Disposable {
       due = false;
       end = last ? "finished" : ends ? "stopped" : "running";
       await this.#save(placed, end);
+      await this.#validate();
       if (ends) break;
     }
     await this.#cache?.flush();
     return {
       updates: this.#trainer.updates,
       saved: this.#weights(),
-      interrupted,
+      interrupted: interrupted && end !== "finished",
       report: await this.#watch.end(end === "running" ? "stopped" : end),
     };
   }
@@ -173,6 +202,7 @@ class TrainingRun implements Disposable {
   }
 
   async #save({ epoch, step }: LoadedBatch, state: RunState["state"]): Promise<void> {
+    this.#unsaved = undefined;
     const { gpu } = this.#vlm;
     let bad: unknown;
     try {
@@ -182,6 +212,7 @@ class TrainingRun implements Disposable {
     }
     const done = step + 1 === this.#data.train.stepsPerEpoch;
     const [command = "", ...args] = this.#settings.command;
+    const { loss, lossScale } = this.#watch;
     using _scope = gpu.scope();
     await this.#checkpoints.save(gpu, {
       version: config.version,
@@ -190,15 +221,18 @@ class TrainingRun implements Disposable {
       epoch: done ? epoch + 1 : epoch,
       step: done ? 0 : step + 1,
       updates: this.#trainer.updates,
-      loss: this.#watch.loss,
+      loss,
       state,
       saved_at: new Date().toISOString(),
       weights: this.#weights(),
       fixed: this.#fixed,
-      trainer: {},
+      trainer: lossScale === undefined ? {} : { loss_scale: lossScale },
     }, this.#optimizer.tensors());
     await saveVlm(this.#vlm, this.#weights());
     if (bad) throw bad;
+  }
+
+  async #validate(): Promise<void> {
     if (!this.#data.validation) return;
     const result = await validate(this.#vlm, this.#data.validation, this.#cache);
     this.#watch.validation(this.#trainer.updates, result);
@@ -229,6 +263,7 @@ async function resume(
     requireSame(latest.state.fixed, fixed, latest.path);
     using _scope = gpu.scope();
     await checkpoints.load(gpu, latest.path, optimizer.tensors());
+    parameters.refresh();
     said(latest.path, latest.state);
     return latest.state;
   }
@@ -262,12 +297,14 @@ async function exists(path: string): Promise<boolean> {
 /** What must stay the same when a run goes on. */
 async function fixedSettings(
   settings: RunSettings,
+  dtype: Precision,
   { config: { language, vision } }: Vlm,
   { length }: Loader,
 ): Promise<RunState["fixed"]> {
   return {
     data: await dataFingerprint(settings.dataPath),
     rows: length,
+    dtype,
     hidden_size: language.hidden_size,
     num_hidden_layers: language.num_hidden_layers,
     use_moe: language.use_moe,
