@@ -26,6 +26,7 @@ export * from "./kernels/layer_norm.ts";
 export * from "./kernels/matmul.ts";
 export * from "./kernels/measure.ts";
 export * from "./kernels/optimizer.ts";
+export * from "./kernels/pack_half.ts";
 export * from "./kernels/patches.ts";
 export * from "./kernels/reduce.ts";
 export * from "./kernels/rms_norm.ts";
