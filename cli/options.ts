@@ -44,7 +44,7 @@ export function parseOptions<T extends OptionTable>(
   const { _: given, ...found } = parseArgs(attachValues(table, args), {
     string: [...flags, "_"],
     collect: flags,
-    unknown: (arg: string, key?: string) => key === undefined || reject(arg, flags),
+    unknown: (arg: string, key?: string) => key === undefined || reject(arg, table, flags),
   }) as { _: string[] } & Record<string, string[]>;
 
   const values: Record<string, unknown> = {};
@@ -76,9 +76,15 @@ function namesOf(table: OptionTable, positional: boolean): string[] {
   return Object.keys(table).filter((name) => table[name]!.positional === positional);
 }
 
-function reject(arg: string, flags: readonly string[]): never {
+function reject(arg: string, table: OptionTable, flags: readonly string[]): never {
   const typed = arg.replace(/=.*$/s, "");
   const meant = `--${typed.replace(/^-+/, "").replaceAll("-", "_")}`;
+  const name = meant.slice(2);
+  if (Object.hasOwn(table, name) && table[name]!.positional) {
+    throw new UsageError(
+      `There is no option ${typed}: ${name.toUpperCase()} is given by its place.`,
+    );
+  }
   const names = ["--help", ...flags.map((name) => `--${name}`)];
   throw new UsageError(`There is no option ${typed}.${suggestion(meant, names)}`);
 }
@@ -113,6 +119,9 @@ function attachValues(table: OptionTable, args: readonly string[]): string[] {
 
 function readFlag(name: string, row: Option<unknown>, given: readonly string[]): unknown {
   const [value] = given;
+  if (row.repeats && given.length > 1) {
+    return given.flatMap((value) => readFlag(name, row, [value]));
+  }
   if (given.length > 1) {
     throw new UsageError(`${name} is given ${given.length} times; give it once.`);
   }

@@ -1,5 +1,6 @@
 /** What the commands that train have in common. */
 
+import { requireRoot } from "../data/model_folder.ts";
 import { openCommunicator, startedByMpi } from "../train/mpi.ts";
 import { ProgressReport } from "../train/progress.ts";
 import { runTraining } from "../train/run.ts";
@@ -13,6 +14,7 @@ export function trainCommand(preset: TrainPreset): Command {
   const run = async (args: readonly string[]): Promise<number> => {
     const values = parseOptions(options, args);
     const settings = trainSettings(preset, values, [preset.command, ...args]);
+    await requireRoot(values.root);
     const ranks = openCommunicator(values.timeout);
     const encoder = new TextEncoder();
     const print = (text: string) => void Deno.stdout.writeSync(encoder.encode(text));

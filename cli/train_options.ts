@@ -3,6 +3,7 @@
 import { join } from "@std/path";
 import { modelFolder } from "../data/model_folder.ts";
 import { UsageError } from "../kernels/runtime/errors.ts";
+import { DEFAULT_PRECISION } from "../train/precision.ts";
 import type { RunSettings } from "../train/settings.ts";
 import { TRACKERS } from "../train/tracker.ts";
 import {
@@ -164,8 +165,8 @@ export function trainOptions(preset: TrainPreset) {
     }),
     dtype: choice(["float32", "float16", "bfloat16"], {
       section: TRAIN,
-      help: "Numbers that the model computes with.",
-      default: "float32",
+      help: "Numbers that matrix products multiply; sums, norms and weights stay float32.",
+      defaultText: DEFAULT_PRECISION,
     }),
     epochs: integer({
       section: TRAIN,
@@ -249,6 +250,20 @@ export function trainOptions(preset: TrainPreset) {
       section: TRAIN,
       help: "What to do at a row that cannot be used.",
       default: "stop",
+    }),
+    feature_cache: text({
+      section: TRAIN,
+      help:
+        "Keep the features of pictures for later epochs: auto, off, or a folder for what memory does not hold. " +
+        "There, and where the budget asks for it, they are rounded to half precision.",
+      default: "auto",
+      placeholder: "auto|off|DIR",
+    }),
+    feature_cache_budget: integer({
+      section: TRAIN,
+      help: "Bytes of memory for them.",
+      default: 2 ** 31,
+      min: 0,
     }),
     compat: flag({
       section: TRAIN,
@@ -345,22 +360,12 @@ export type TrainValues = OptionValues<ReturnType<typeof trainOptions>>;
 
 /**
  * A run's settings.
- *
- * @throws {UsageError} for what this version cannot do.
  */
 export function trainSettings(
   preset: TrainPreset,
   o: TrainValues,
   command: readonly string[],
 ): RunSettings {
-  const later: [boolean, string][] = [
-    [o.dtype !== "float32", `--dtype ${o.dtype}: half precision`],
-  ];
-  for (const [asked, what] of later) {
-    if (asked) {
-      throw new UsageError(`${what} will come with a later version; leave the option out.`);
-    }
-  }
   const given = {
     out: o.save_dir,
     tokenizer: o.tokenizer_path,
@@ -391,6 +396,7 @@ export function trainSettings(
     halfSums: o.allreduce_dtype === "float16",
     localSteps: o.local_steps,
     shardOptimizer: o.shard_optimizer,
+    dtype: o.dtype,
     epochs: o.epochs,
     batchSize: o.batch_size,
     learningRate: o.learning_rate,
@@ -423,6 +429,8 @@ export function trainSettings(
     project: o.wandb_project,
     sampleEvery: o.sample_every,
     metrics: o.metrics ?? join(folder.checkpoints, `${name}_metrics.jsonl`),
+    featureCache: o.feature_cache,
+    featureCacheBudget: o.feature_cache_budget,
     compat: o.compat,
   };
 }

@@ -22,20 +22,21 @@ const FORMATS = ["jpeg", "png", "webp", "gif", "tiff", "heif"];
  *
  * @param source The file's bytes, or its path.
  * @param name What errors call it.
+ * @param maxPixels Larger pictures are refused before they are decoded.
  * @throws {DataError} that names the path, where there is one, and says what is wrong.
  */
 export async function decodePicture(
   source: Uint8Array | string,
   name: string = typeof source === "string" ? `picture ${source}` : "the picture",
+  maxPixels: number = MAX_PIXELS,
 ): Promise<RgbPicture> {
   const bytes = typeof source === "string" ? await readPicture(source) : source;
   const open = isBmp(bytes) ? undefined : await loadSharp();
   try {
     if (bytes.length === 0) throw new DataError("the file is empty");
-    return open ? await decodeBySharp(open(bytes)) : decodeBmp(bytes, MAX_PIXELS);
+    return open ? await decodeBySharp(open(bytes), maxPixels) : decodeBmp(bytes, maxPixels);
   } catch (cause) {
-    const why = (cause as Error).message.trim().replaceAll(/\s*\n\s*/g, "; ").replace(/\.$/, "");
-    throw new DataError(`${name} cannot be read: ${why}.`, { cause });
+    throw unreadable(name, cause);
   }
 }
 
@@ -55,8 +56,7 @@ export async function pictureSize(
     const { width, height } = await open(bytes).metadata();
     return { width, height };
   } catch (cause) {
-    const why = (cause as Error).message.trim().replaceAll(/\s*\n\s*/g, "; ").replace(/\.$/, "");
-    throw new DataError(`${name} cannot be read: ${why}.`, { cause });
+    throw unreadable(name, cause);
   }
 }
 
@@ -76,8 +76,17 @@ export async function readPicture(path: string): Promise<Uint8Array> {
   }
 }
 
-async function decodeBySharp(picture: Sharp): Promise<RgbPicture> {
-  const { format, space } = await picture.metadata();
+/** The decoder repeats itself, a line each time; the first says enough. */
+function unreadable(name: string, cause: unknown): DataError {
+  const [why = "no reason is known"] = (cause as Error).message.trim().split(/\s*\n\s*/);
+  return new DataError(`${name} cannot be read: ${why.replace(/[.;]$/, "")}.`, { cause });
+}
+
+async function decodeBySharp(picture: Sharp, maxPixels: number): Promise<RgbPicture> {
+  const { format, space, width: columns, height: lines } = await picture.metadata();
+  if (columns * lines > maxPixels) {
+    throw new DataError(`it has ${columns} × ${lines} pixels; at most ${maxPixels} are taken`);
+  }
   if (!FORMATS.includes(format)) throw new DataError(`its format is ${format}; save it as PNG`);
   const isCmyk = space === "cmyk";
   if (isCmyk) picture.pipelineColourspace("cmyk");

@@ -1,6 +1,7 @@
 import { basename, join } from "@std/path";
-import { FormatError, GlimpseError } from "../kernels/runtime/errors.ts";
+import { GlimpseError } from "../kernels/runtime/errors.ts";
 import type { Gpu } from "../kernels/runtime/gpu.ts";
+import type { Precision } from "../kernels/runtime/precision.ts";
 import {
   type ClipVisionConfig,
   clipVisionConfig,
@@ -13,6 +14,7 @@ import { matchWeights } from "../model/load_weights.ts";
 import type { Parameters } from "../model/parameters.ts";
 import { pthChunks } from "../model/pth_writer.ts";
 import type { Random } from "../model/random.ts";
+import { parseStrictJson } from "../model/strict_json.ts";
 import { type TrainPolicy, Vlm, type VlmConfig } from "../model/vlm.ts";
 import type { WeightFile } from "../model/weight_file.ts";
 import { writeFileAtomic } from "./files.ts";
@@ -42,6 +44,8 @@ export interface VlmSource {
   readonly normalization: Pick<VlmConfig, "imageMean" | "imageStd">;
   /** What trains; nothing unless given. A function of the number of layers. */
   readonly train?: ((layers: number) => TrainPolicy) | undefined;
+  /** To what the operands of matrix products are rounded; float32 unless given. */
+  readonly precision?: Precision | undefined;
   /** Draws what the weights lack. */
   readonly random: Random;
 }
@@ -64,7 +68,8 @@ export async function loadVlm(
     : miniMindConfig(source.language);
   const train = source.train?.(language.num_hidden_layers);
   await using tower = await openWeights(source.vision);
-  const vlm = new Vlm(gpu, { language, vision, ...source.normalization }, train);
+  const config = { language, vision, ...source.normalization };
+  const vlm = new Vlm(gpu, config, train, source.precision);
   try {
     await loadStrictly(vlm.visionParameters, tower, source.vision, (name) => NOT_VISION.test(name));
     const hasProjection = [...weights.tensors.keys()].some((name) =>
@@ -86,19 +91,13 @@ export async function loadVlm(
 /** Reads the configuration of the vision tower in a folder. */
 export async function readClipConfig(folder: string): Promise<ClipVisionConfig> {
   const path = join(folder, "config.json");
-  const text = await Deno.readTextFile(path).catch(() => {
+  const bytes = await Deno.readFile(path).catch(() => {
     throw new GlimpseError(
       `There is no ${path}. The vision tower is expected there as Hugging Face ships CLIP ` +
         `(config.json and model.safetensors or pytorch_model.bin).`,
     );
   });
-  let json: unknown;
-  try {
-    json = JSON.parse(text);
-  } catch (error) {
-    throw new FormatError(`${path} is not JSON: ${(error as Error).message}`);
-  }
-  return clipVisionConfig(json, path);
+  return clipVisionConfig(parseStrictJson(bytes, path), path);
 }
 
 /**

@@ -3,6 +3,7 @@ import { type Choice, chooseKernel, runChoice } from "./matmul/choose.ts";
 import type { Tile } from "./matmul/tiled.ts";
 import type { Layout, ProductOptions } from "./matmul/problem.ts";
 import { ShapeError } from "./runtime/errors.ts";
+import { operandOf, precisionOf } from "./runtime/precision.ts";
 import type { Tensor } from "./runtime/tensor.ts";
 
 export type { Choice, Layout, ProductOptions, Tile };
@@ -11,7 +12,7 @@ export type { Choice, Layout, ProductOptions, Tile };
  * Computes a matrix product into a tensor, outside of the tape.
  *
  * @param layout How the operands lie in memory.
- * @param a The left operand, m · k elements.
+ * @param a The left operand, m · k elements. An operand's copy in half precision is read in its place.
  * @param b The right operand, k · n elements.
  * @param out Where the result [m, n] goes. It must share no buffer with what is read.
  * @param options The extents, and what is added to the product.
@@ -35,7 +36,8 @@ export function product(
         `[${a.shape}] · [${b.shape}]${added.filter(Boolean).join("")} = [${out.shape}].`,
     );
   }
-  const problem = { layout, a, b, out, ...options };
+  const { precision = precisionOf(a, b) } = options;
+  const problem = { layout, out, ...options, a: operandOf(a), b: operandOf(b), precision };
   runChoice(choice ?? chooseKernel(problem), problem);
 }
 
@@ -45,6 +47,8 @@ export interface LinearOptions {
   readonly bias?: Tensor;
   /** A tensor of the output's shape, such as the residual stream. */
   readonly residual?: Tensor;
+  /** Rows for which the kernel is chosen; those of x unless given. A constant keeps a row's bits the same in any company. */
+  readonly chosenFor?: number;
 }
 
 /**
@@ -60,7 +64,7 @@ export interface LinearOptions {
  * ```
  */
 export function linear(x: Tensor, weight: Tensor, options: LinearOptions = {}): Tensor {
-  const { bias, residual } = options;
+  const { bias, residual, chosenFor } = options;
   const [n = 0, k = 0] = weight.shape;
   if (weight.shape.length !== 2 || x.width !== k) {
     throw new ShapeError(`linear: a weight [${weight.shape}] does not fit rows [${x.shape}].`);
@@ -72,7 +76,7 @@ export function linear(x: Tensor, weight: Tensor, options: LinearOptions = {}): 
   if (residual && residual.shape.join() !== shape.join()) {
     throw new ShapeError(`linear: a residual [${residual.shape}] does not fit [${shape}].`);
   }
-  return multiply("NT", x, weight, shape, { m: x.rows, n, k, bias, residual });
+  return multiply("NT", x, weight, shape, { m: x.rows, n, k, bias, residual, chosenFor });
 }
 
 /**
@@ -106,14 +110,18 @@ function multiply(
   const y = gpu.empty(shape);
   product(layout, a, b, y, options);
   const inputs = [a, b, bias, residual].filter((input) => input !== undefined);
-  const saved = [a.requiresGrad ? b : undefined, b.requiresGrad ? a : undefined]
+  const precision = precisionOf(a, b);
+  const saved = [
+    a.requiresGrad ? operandOf(b) : undefined,
+    b.requiresGrad ? operandOf(a) : undefined,
+  ]
     .filter((input) => input !== undefined);
   gpu.tape?.record("matmul", y, inputs, saved, (dy, tape) => {
     const gradients = gradientProducts(layout, a, b, dy, options);
     for (const { of, layout, left, right, m, n, k } of gradients) {
       if (!of.requiresGrad) continue;
       const { grad, accumulate } = tape.target(of);
-      product(layout, left, right, grad, { m, n, k, accumulate });
+      product(layout, left, right, grad, { m, n, k, accumulate, precision });
     }
     if (bias?.requiresGrad) {
       const { grad, accumulate } = tape.target(bias);

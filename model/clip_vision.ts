@@ -7,7 +7,13 @@ import { gatherRows } from "../kernels/rows.ts";
 import type { Tensor } from "../kernels/runtime/tensor.ts";
 import { packSequences } from "../kernels/sequences.ts";
 import { type ClipVisionConfig, patchCount } from "./config.ts";
-import { type Initial, parameter, type Parameters, type ParameterSpec } from "./parameters.ts";
+import {
+  type Initial,
+  linearWeight,
+  parameter,
+  type Parameters,
+  type ParameterSpec,
+} from "./parameters.ts";
 
 const ONE: Initial = { constant: 1 };
 const ZERO: Initial = { constant: 0 };
@@ -22,7 +28,7 @@ export function clipVisionSpecs(config: ClipVisionConfig): ParameterSpec[] {
     parameter(`${name}.bias`, [width], ZERO),
   ];
   const dense = (name: string, outputs: number, inputs: number): ParameterSpec[] => [
-    parameter(`${name}.weight`, [outputs, inputs], uniform(inputs)),
+    linearWeight(`${name}.weight`, outputs, inputs),
     parameter(`${name}.bias`, [outputs], ZERO),
   ];
   const at = "vision_model.embeddings";
@@ -32,6 +38,7 @@ export function clipVisionSpecs(config: ClipVisionConfig): ParameterSpec[] {
     {
       name: kernel.name,
       shape: [width, pixels],
+      operand: true,
       parts: [{ ...kernel, initial: uniform(pixels) }],
     },
     parameter(`${at}.position_embedding.weight`, [patchCount(config) + 1, width], { uniform: 0.3 }),
@@ -46,6 +53,7 @@ export function clipVisionSpecs(config: ClipVisionConfig): ParameterSpec[] {
     ): ParameterSpec => ({
       name: `${block}.self_attn.qkv_proj.${kind}`,
       shape: [3 * width, ...shape.slice(1)],
+      operand: kind === "weight",
       parts: ["q", "k", "v"].map((p) => ({
         name: `${block}.self_attn.${p}_proj.${kind}`,
         shape,
@@ -66,6 +74,9 @@ export function clipVisionSpecs(config: ClipVisionConfig): ParameterSpec[] {
   return specs;
 }
 
+/** Pictures for which the kernels are chosen, however many there are, so that a picture's features are always the same. */
+const PICTURES = 16;
+
 /** The vision tower of CLIP: a ViT over patches with a class token in front. */
 export class ClipVision {
   /** Shape and constants. */
@@ -79,7 +90,7 @@ export class ClipVision {
   }
 
   /**
-   * Encodes pictures.
+   * Encodes pictures. The features of one do not depend on the others, to the last bit.
    *
    * @param pixels Normalised pictures [N, 3, size, size].
    * @returns The last hidden state [N · (1 + patches), width]: per picture the class token, then the patches.
@@ -94,6 +105,7 @@ export class ClipVision {
     const patches = linear(
       patchify(pixels, config.patch_size),
       this.#parameters.get(`${at}.patch_embedding.weight`),
+      { chosenFor: PICTURES * patchCount(config) },
     );
     const embedded = clipEmbeddings(
       patches,
@@ -137,6 +149,7 @@ export class ClipVision {
     const bias = this.#parameters.get(`${name}.bias`);
     return linear(x, this.#parameters.get(`${name}.weight`), {
       bias,
+      chosenFor: PICTURES * (patchCount(this.config) + 1),
       ...(residual && { residual }),
     });
   }

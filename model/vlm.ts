@@ -1,4 +1,4 @@
-import { crossEntropy } from "../kernels/cross_entropy.ts";
+import { crossEntropy, rowLosses } from "../kernels/cross_entropy.ts";
 import { add } from "../kernels/elementwise.ts";
 import { embedding, embeddingPlan } from "../kernels/embedding.ts";
 import { linear } from "../kernels/matmul.ts";
@@ -6,6 +6,7 @@ import { normalizePixels } from "../kernels/patches.ts";
 import { gatherRows, spliceRows } from "../kernels/rows.ts";
 import { ShapeError } from "../kernels/runtime/errors.ts";
 import type { Gpu } from "../kernels/runtime/gpu.ts";
+import type { Precision } from "../kernels/runtime/precision.ts";
 import type { Tensor } from "../kernels/runtime/tensor.ts";
 import { packSequences, type Sequences } from "../kernels/sequences.ts";
 import type { Batch } from "./batch.ts";
@@ -13,7 +14,13 @@ import { ClipVision, clipVisionSpecs } from "./clip_vision.ts";
 import { type ClipVisionConfig, type MiniMindConfig, patchCount } from "./config.ts";
 import type { Balance } from "./feed_forward.ts";
 import { MiniMind, miniMindSpecs } from "./minimind.ts";
-import { linearInitial, parameter, Parameters, type ParameterSpec } from "./parameters.ts";
+import {
+  linearInitial,
+  linearWeight,
+  parameter,
+  Parameters,
+  type ParameterSpec,
+} from "./parameters.ts";
 
 /** Shapes and constants of a vision-language model. */
 export interface VlmConfig {
@@ -35,7 +42,7 @@ export function projectionSpecs({ language, vision }: VlmConfig): ParameterSpec[
   const at = "vision_proj.vision_proj.0";
   const initial = linearInitial(vision.hidden_size);
   return [
-    parameter(`${at}.weight`, [language.hidden_size, vision.hidden_size], initial),
+    linearWeight(`${at}.weight`, language.hidden_size, vision.hidden_size),
     parameter(`${at}.bias`, [language.hidden_size], initial),
   ];
 }
@@ -59,12 +66,15 @@ export class Vlm implements Disposable {
   readonly vision: ClipVision;
 
   /** Allocates a model with undefined weights; initialise or load both sets of parameters next. */
-  constructor(gpu: Gpu, config: VlmConfig, train?: TrainPolicy) {
+  constructor(gpu: Gpu, config: VlmConfig, train?: TrainPolicy, precision?: Precision) {
     this.gpu = gpu;
     this.config = config;
     const specs = [...miniMindSpecs(config.language), ...projectionSpecs(config)];
-    this.parameters = new Parameters(gpu, specs, train);
-    this.visionParameters = new Parameters(gpu, clipVisionSpecs(config.vision), train);
+    this.parameters = new Parameters(gpu, specs, { train, precision, saved: true });
+    this.visionParameters = new Parameters(gpu, clipVisionSpecs(config.vision), {
+      train,
+      precision,
+    });
     this.language = new MiniMind(gpu, config.language, this.parameters);
     this.vision = new ClipVision(config.vision, this.visionParameters);
   }
@@ -178,9 +188,33 @@ export class Vlm implements Disposable {
     return { loss, auxLoss: scope.keep(auxLosses.reduce(add)) };
   }
 
+  /**
+   * The cross-entropy of each of a batch's labels by itself [R], without gradient.
+   *
+   * @param features Features of the batch's pictures; encoded here unless given.
+   */
+  rowLosses(batch: Batch, features?: Tensor): Tensor {
+    using scope = this.gpu.scope();
+    const sequences = packSequences(this.gpu, batch.lengths);
+    const hidden = this.#hidden(batch, features, sequences);
+    return scope.keep(rowLosses(hidden, this.language.embedding, batch.targets));
+  }
+
   #crossEntropy(
     batch: Batch,
     weight: number,
+    features: Tensor | undefined,
+    sequences: Sequences,
+    balance?: Balance,
+  ): Tensor {
+    using scope = this.gpu.scope();
+    const hidden = this.#hidden(batch, features, sequences, balance);
+    return scope.keep(crossEntropy(hidden, this.language.embedding, batch.targets, { weight }));
+  }
+
+  /** What the head reads to predict a batch's labels [R, hidden]. */
+  #hidden(
+    batch: Batch,
     features: Tensor | undefined,
     sequences: Sequences,
     balance?: Balance,
@@ -192,8 +226,7 @@ export class Vlm implements Disposable {
       : undefined;
     const x = this.embed(batch.ids, batch.imageRows, pictures);
     const rows = gpu.tensor(batch.labelRows, [batch.labelRows.length]);
-    const hidden = this.language.forward(x, sequences, rows, balance);
-    return scope.keep(crossEntropy(hidden, this.language.embedding, batch.targets, { weight }));
+    return scope.keep(this.language.forward(x, sequences, rows, balance));
   }
 
   /** Frees the weights. */

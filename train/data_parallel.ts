@@ -10,7 +10,7 @@ import type { Communicator } from "./communicator.ts";
 /** Elements that are sent at once: 16 MiB, a multiple of what views are aligned to. */
 const BUCKET = 2 ** 22;
 
-/** Overwrites float32 tensors on every rank with those of rank 0. */
+/** Overwrites tensors on every rank with those of rank 0. */
 export async function broadcastTensors(
   gpu: Gpu,
   ranks: Communicator,
@@ -23,7 +23,7 @@ export async function broadcastTensors(
       ? new Uint8Array(await gpu.readBytes(bucket))
       : new Uint8Array(bucket.bytes);
     await ranks.broadcast(bytes);
-    if (ranks.rank > 0) gpu.write(bucket, new Float32Array(bytes.buffer));
+    if (ranks.rank > 0) gpu.write(bucket, bytes);
   }
 }
 

@@ -4,6 +4,7 @@ import { loadImageProcessor, loadTokenizer } from "../data/model_folder.ts";
 import { loadVlm, readClipConfig } from "../data/vlm_files.ts";
 import { UsageError } from "../kernels/runtime/errors.ts";
 import type { Gpu } from "../kernels/runtime/gpu.ts";
+import type { Precision } from "../kernels/runtime/precision.ts";
 import { patchCount } from "../model/config.ts";
 import { Random } from "../model/random.ts";
 import type { Tokenizer } from "../model/tokenizer.ts";
@@ -89,6 +90,7 @@ export async function openData(
 export async function openVlm(
   gpu: Gpu,
   settings: RunSettings,
+  precision: Precision,
   report: ProgressReport,
 ): Promise<Vlm> {
   const { folder, hiddenSize, language } = settings;
@@ -100,6 +102,7 @@ export async function openVlm(
     language: { ...language, hidden_size: hiddenSize },
     normalization: { imageMean: processor.mean, imageStd: processor.std },
     train: (layers) => trainPolicy(settings.freeze, layers),
+    precision,
     random: new Random(settings.seed),
   });
   if (processor.size !== vlm.config.vision.image_size) {
@@ -112,7 +115,9 @@ export async function openVlm(
   const memory = checkMemory(vlm, shape, gpu.info.software ? availableMemory() : undefined);
   const millions = (n: number) => (n / 1e6).toFixed(3);
   report.say(
-    `${gpu.info.name}: ${millions(vlm.parameters.count)} M parameters and a vision tower of ` +
+    `${gpu.info.name}, ${precision}: ${
+      millions(vlm.parameters.count)
+    } M parameters and a vision tower of ` +
       `${millions(vlm.visionParameters.count)} M; ${
         millions(vlm.parameters.trainedCount)
       } M train` +
@@ -122,7 +127,7 @@ export async function openVlm(
 }
 
 /** Bytes of memory that the system has left, where it may be asked. */
-function availableMemory(): number | undefined {
+export function availableMemory(): number | undefined {
   try {
     return Deno.systemMemoryInfo().available;
   } catch {

@@ -1,3 +1,4 @@
+import { roundToHalf } from "../kernels/half.ts";
 import {
   adamw,
   type AdamWConstants,
@@ -18,6 +19,8 @@ import { gatherShards, shardOf } from "./data_parallel.ts";
 export interface AdamWOptions extends Partial<AdamWConstants> {
   /** Longest gradient; longer ones are scaled down to it. Infinity for any length. */
   readonly clip: number;
+  /** By what losses are multiplied at first, which then adapts: for float16. Losses stay as they are unless given. */
+  readonly lossScale?: number | undefined;
   /** Which of several ranks this is, where each keeps the moments of its own shard of the parameters only. */
   readonly shard?: { readonly rank: number; readonly size: number } | undefined;
 }
@@ -34,6 +37,8 @@ export interface UpdateOutcome {
   readonly norm: number;
   /** Updates left out so far because the gradient was not finite. */
   readonly skipped: number;
+  /** By what losses are multiplied from now on; 0 for losses as they are. */
+  readonly lossScale: number;
 }
 
 /** AdamW over flat groups of parameters, with the gradient clipped to a length. */
@@ -42,6 +47,7 @@ export class AdamW implements Disposable {
   readonly #groups: readonly ParameterGroup[];
   readonly #constants: AdamWConstants;
   readonly #clip: number;
+  readonly #lossScale: number;
   readonly #moments: Moments["groups"];
   readonly #shards: readonly { readonly start: number; readonly count: number }[];
   readonly #sharded: boolean;
@@ -49,16 +55,17 @@ export class AdamW implements Disposable {
 
   /** An optimizer whose moments are zero. */
   constructor(gpu: Gpu, groups: readonly ParameterGroup[], options: AdamWOptions) {
-    const { shard = { rank: 0, size: 1 } } = options;
+    const { shard = { rank: 0, size: 1 }, lossScale = 0 } = options;
     const { clip, beta1 = 0.9, beta2 = 0.999, eps = 1e-8, weightDecay = 0.01 } = options;
     this.#gpu = gpu;
     this.#groups = groups;
     this.#constants = { beta1, beta2, eps, weightDecay };
     this.#clip = clip;
+    this.#lossScale = lossScale;
     this.#sharded = shard.size > 1;
     this.#shards = groups.map(({ values }) => shardOf(values, shard));
     this.#moments = this.#zeros(this.#shards.map(({ count }) => count));
-    this.#state = gpu.detached(() => updateState(gpu));
+    this.#state = gpu.detached(() => updateState(gpu, 0, lossScale));
   }
 
   #zeros(sizes: readonly number[]): Moments["groups"] {
@@ -66,6 +73,18 @@ export class AdamW implements Disposable {
     return this.#gpu.detached(() =>
       sizes.map((size) => ({ first: zeros(size), second: zeros(size) }))
     );
+  }
+
+  /** The gradient of a loss from which a backward pass begins [1]: 1, or the loss scale. The caller's to free. */
+  seed(): Tensor {
+    const gpu = this.#gpu;
+    return gpu.detached(() => {
+      if (!this.#lossScale) return gpu.tensor(new Float32Array([1]), [1], "seed");
+      using scale = this.#state.view([1], STATE.lossScale);
+      const seed = gpu.empty([1], "float32", "seed");
+      gpu.copy(scale, seed);
+      return seed;
+    });
   }
 
   /**
@@ -85,7 +104,7 @@ export class AdamW implements Disposable {
     const rateTensor = gpu.tensor(perGroup, [perGroup.length], "learning rates");
     const squared = squaredNorm(this.#groups.map(({ gradients }) => gradients));
     decideUpdate(this.#state, squared, this.#constants, this.#clip, gradientScale);
-    this.#groups.forEach(({ values, gradients }, i) => {
+    this.#groups.forEach(({ values, gradients, halves }, i) => {
       const { start, count } = this.#shards[i]!;
       if (count === 0) return;
       const own = {
@@ -93,6 +112,7 @@ export class AdamW implements Disposable {
         gradients: gradients.view([count], start),
       };
       adamw({ ...own, ...this.#moments[i]! }, this.#state, rateTensor, i, this.#constants);
+      if (halves && !this.#sharded) roundToHalf(values, halves);
     });
     const outcome = gpu.empty(this.#state.shape, "float32", "outcome of an update");
     gpu.copy(this.#state, outcome);
@@ -101,7 +121,8 @@ export class AdamW implements Disposable {
 
   /** Reads what `step` returned. */
   static outcome(values: Float32Array): UpdateOutcome {
-    return { norm: values[STATE.norm]!, skipped: values[STATE.skipped]! };
+    const { norm, skipped, lossScale } = STATE;
+    return { norm: values[norm]!, skipped: values[skipped]!, lossScale: values[lossScale]! };
   }
 
   /** Its own state on the device: counts of updates, and the last norm. */
@@ -148,6 +169,7 @@ export class AdamW implements Disposable {
       const own = count > 0 ? values.view([count], start) : undefined;
       await gatherShards(this.#gpu, ranks, own, values);
     }
+    for (const { values, halves } of this.#groups) if (halves) roundToHalf(values, halves);
   }
 
   /**
@@ -200,6 +222,7 @@ export class AdamW implements Disposable {
     }
     const state = new Float32Array(this.#state.size);
     state[STATE.updates] = updates;
+    state[STATE.lossScale] = this.#lossScale;
     gpu.write(this.#state, state);
   }
 

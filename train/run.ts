@@ -1,20 +1,22 @@
 import { join } from "@std/path";
-import type { LoadedBatch, Loader } from "../data/loader.ts";
-import { loadStrictly, saveVlm } from "../data/vlm_files.ts";
-import { GlimpseError } from "../kernels/runtime/errors.ts";
+import type { LoadedBatch } from "../data/loader.ts";
+import { saveVlm } from "../data/vlm_files.ts";
+import { DeviceError } from "../kernels/runtime/errors.ts";
 import { Gpu } from "../kernels/runtime/gpu.ts";
 import type { Vlm } from "../model/vlm.ts";
 import config from "../deno.json" with { type: "json" };
 import { answer } from "./answers.ts";
-import { Checkpoints, requireSame, type RunState } from "./checkpoint.ts";
+import { Checkpoints, type RunState } from "./checkpoint.ts";
 import { ALONE, type Communicator } from "./communicator.ts";
-import { broadcastTensors, requireAgreement } from "./data_parallel.ts";
-import { dataFingerprint, modelFingerprints } from "./fingerprint.ts";
+import { broadcastTensors } from "./data_parallel.ts";
+import type { FeatureCache } from "./feature_cache.ts";
+import { openFeatureCache } from "./open_feature_cache.ts";
 import { openData, openVlm, type RunData } from "./open_run.ts";
 import { AdamW, type Moments } from "./optimizer.ts";
-import { openOriginalResume } from "./original_resume.ts";
+import { choosePrecision, LOSS_SCALE } from "./precision.ts";
 import type { ProgressReport } from "./progress.ts";
-import { runName, type RunResult, type RunSettings, startWeights, weightPath } from "./settings.ts";
+import { runName, type RunResult, type RunSettings, weightPath } from "./settings.ts";
+import { fixedSettings, meet, resume, type Start } from "./start.ts";
 import { Trainer, type Update } from "./trainer.ts";
 import { validate } from "./validation.ts";
 import { RunWatch, SilentWatch, type Watch } from "./watch.ts";
@@ -35,13 +37,17 @@ export async function runTraining(
 ): Promise<RunResult> {
   await using data = await openData(settings, report, ranks);
   using gpu = await Gpu.open(settings.device);
-  using vlm = await openVlm(gpu, settings, report);
+  if (gpu.info.software) gpu.onKernel = (name, count) => report.compiling(name, count);
+  const precision = choosePrecision(gpu.info, settings.dtype);
+  using vlm = await openVlm(gpu, settings, precision, report);
   const { gradClip: clip, adamw } = settings;
+  const lossScale = precision === "float16" ? LOSS_SCALE : undefined;
   const shard = settings.shardOptimizer ? ranks : undefined;
-  using optimizer = new AdamW(gpu, vlm.parameters.groups, { clip, shard, ...adamw });
+  const { groups } = vlm.parameters;
+  using optimizer = new AdamW(gpu, groups, { clip, lossScale, shard, ...adamw });
   const folder = join(settings.folder.checkpoints, `${runName(settings)}_resume`);
   const checkpoints = new Checkpoints(folder, settings.keep);
-  const fixed = await fixedSettings(settings, vlm, data.train);
+  const fixed = await fixedSettings(settings, precision, vlm, data.train);
   await meet(ranks, settings, vlm, fixed, report);
   let start: Start = { epoch: 0, step: 0, updates: 0, loss: NaN };
   const moments = optimizer.moments();
@@ -55,16 +61,36 @@ export async function runTraining(
     ranks,
     vlm.parameters.specs.map(({ name }) => vlm.parameters.get(name)),
   );
+  vlm.parameters.refresh();
   const state = moments.groups.flatMap(({ first, second }) => [first, second]);
   await broadcastTensors(gpu, ranks, [optimizer.state, ...state]);
   optimizer.takeMoments(moments);
   moments[Symbol.dispose]();
+  using cache = await openFeatureCache(settings, vlm, precision, data, report);
   await using watch = ranks.rank === 0
     ? await RunWatch.open(settings, report, gpu, start)
     : new SilentWatch(settings, start.loss);
-  const parts = { settings, data, vlm, optimizer, checkpoints, fixed, start, watch, report, ranks };
+  const parts = {
+    settings,
+    data,
+    vlm,
+    optimizer,
+    checkpoints,
+    fixed,
+    start,
+    watch,
+    cache,
+    report,
+    ranks,
+  };
   using run = new TrainingRun(parts);
-  return await run.train(signal);
+  try {
+    return await run.train(signal);
+  } catch (error) {
+    const { newest } = checkpoints;
+    if (newest) report.say(`The last checkpoint is ${newest}; --from_resume 1 goes on from it.`);
+    throw error;
+  }
 }
 
 /** What a run consists of. */
@@ -77,6 +103,7 @@ interface RunParts {
   readonly fixed: RunState["fixed"];
   readonly start: Start;
   readonly watch: Watch;
+  readonly cache: FeatureCache | undefined;
   readonly report: ProgressReport;
   readonly ranks: Communicator;
 }
@@ -89,8 +116,11 @@ class TrainingRun implements Disposable {
   readonly #parts: RunParts;
   readonly #watch: Watch;
   readonly #ranks: Communicator;
+  readonly #cache: FeatureCache | undefined;
   readonly #trainer: Trainer;
-  #best = Infinity;
+  #best: number;
+  /** The batch of the last update, until a checkpoint holds it. */
+  #unsaved: LoadedBatch | undefined;
 
   constructor(parts: RunParts) {
     const { settings, data, vlm, ranks } = parts;
@@ -102,6 +132,8 @@ class TrainingRun implements Disposable {
     this.#parts = parts;
     this.#watch = parts.watch;
     this.#ranks = ranks;
+    this.#cache = parts.cache;
+    this.#best = parts.watch.bestValidation;
     const options = {
       epochs,
       stepsPerEpoch: data.train.stepsPerEpoch,
@@ -116,7 +148,20 @@ class TrainingRun implements Disposable {
     this.#trainer = new Trainer(vlm, parts.optimizer, options, parts.start.updates);
   }
 
+  /** Trains to the end; what was learnt before a bad row or weight is saved. */
   async train(signal: AbortSignal): Promise<RunResult> {
+    try {
+      return await this.#train(signal);
+    } catch (error) {
+      // several ranks save together, but the others do not know of the error
+      if (this.#unsaved && this.#ranks.size === 1 && !(error instanceof DeviceError)) {
+        await this.#save(this.#unsaved, "stopped");
+      }
+      throw error;
+    }
+  }
+
+  async #train(signal: AbortSignal): Promise<RunResult> {
     const { epochs, maxSteps = Infinity, saveInterval, sampleEvery } = this.#settings;
     const { epoch, step } = this.#parts.start;
     const { stepsPerEpoch } = this.#data.train;
@@ -125,10 +170,13 @@ class TrainingRun implements Disposable {
     for await (const placed of this.#data.train.batches({ epoch, step, epochs })) {
       this.#mention(placed);
       const before = this.#trainer.updates;
-      this.#show(await this.#trainer.step(placed));
+      using features = await this.#cache?.features(placed.batch);
+      const read = await this.#trainer.step({ ...placed, ...features && { features } });
       const batch = placed.step + 1;
       const { updates } = this.#trainer;
       const updated = updates > before;
+      if (updated) this.#unsaved = placed;
+      this.#show(read);
       const last = placed.epoch + 1 === epochs && batch === stepsPerEpoch;
       interrupted = (await this.#ranks.sum(Float64Array.of(Number(signal.aborted))))[0]! > 0;
       const ends = last || interrupted || (updated && updates >= maxSteps);
@@ -139,12 +187,14 @@ class TrainingRun implements Disposable {
       due = false;
       end = last ? "finished" : ends ? "stopped" : "running";
       await this.#save(placed, end);
+      await this.#validate();
       if (ends) break;
     }
+    await this.#cache?.flush();
     return {
       updates: this.#trainer.updates,
       saved: this.#weights(),
-      interrupted,
+      interrupted: interrupted && end !== "finished",
       report: await this.#watch.end(end === "running" ? "stopped" : end),
     };
   }
@@ -188,6 +238,7 @@ class TrainingRun implements Disposable {
   }
 
   async #save({ epoch, step }: LoadedBatch, state: RunState["state"]): Promise<void> {
+    this.#unsaved = undefined;
     let bad: unknown;
     try {
       this.#show(await this.#trainer.flush());
@@ -200,12 +251,6 @@ class TrainingRun implements Disposable {
       if (this.#ranks.rank === 0) await this.#write(epoch, step, state, moments);
     }
     if (bad) throw bad;
-    if (!this.#data.validation) return;
-    const result = await validate(this.#vlm, this.#data.validation, this.#ranks);
-    this.#watch.validation(this.#trainer.updates, result);
-    if (result.val_loss >= this.#best) return;
-    this.#best = result.val_loss;
-    if (this.#ranks.rank === 0) await saveVlm(this.#vlm, this.#weights("_best"));
   }
 
   async #write(
@@ -218,6 +263,7 @@ class TrainingRun implements Disposable {
     const { checkpoints, fixed, optimizer } = this.#parts;
     const { command: [command = "", ...args], batchSize } = this.#settings;
     const done = step + 1 === this.#data.train.stepsPerEpoch;
+    const { loss, lossScale } = this.#watch;
     using _scope = gpu.scope();
     await checkpoints.save(gpu, {
       version: config.version,
@@ -227,122 +273,22 @@ class TrainingRun implements Disposable {
       step: done ? 0 : step + 1,
       samples: done ? 0 : (step + 1) * batchSize * this.#ranks.size,
       updates: this.#trainer.updates,
-      loss: this.#watch.loss,
+      loss,
       state,
       saved_at: new Date().toISOString(),
       weights: this.#weights(),
       fixed,
-      trainer: {},
+      trainer: lossScale === undefined ? {} : { loss_scale: lossScale },
     }, optimizer.tensors(moments));
     await saveVlm(this.#vlm, this.#weights());
   }
-}
 
-/** Where a run begins. */
-type Start = Pick<RunState, "epoch" | "step" | "updates" | "loss">;
-
-/** Loads the newest checkpoint, or else what the original left, or says that there is neither. */
-async function resume(
-  checkpoints: Checkpoints,
-  fixed: RunState["fixed"],
-  { stepsPerEpoch, batchSize }: Loader,
-  { gpu, parameters }: Vlm,
-  optimizer: AdamW,
-  moments: Moments,
-  report: ProgressReport,
-): Promise<Start> {
-  const said = (path: string, { epoch, step, updates }: Omit<Start, "loss">) =>
-    report.say(
-      `Continuing ${path}: epoch ${epoch + 1}, batch ${step + 1}, ${updates} updates done.`,
-    );
-  const latest = await checkpoints.latest();
-  if (latest) {
-    requireSame(latest.state.fixed, fixed, latest.path);
-    const { epoch, samples, updates, loss } = latest.state;
-    const start = { epoch, step: samples / batchSize, updates, loss };
-    if (!Number.isInteger(start.step)) {
-      throw new GlimpseError(
-        `${latest.path} stands after ${samples} samples of an epoch, which are no whole number of batches of ` +
-          `${batchSize} samples (--batch_size times ranks). Choose a size that divides them.`,
-      );
-    }
-    using _scope = gpu.scope();
-    await checkpoints.load(gpu, latest.path, optimizer.tensors(moments));
-    said(latest.path, start);
-    return start;
+  async #validate(): Promise<void> {
+    if (!this.#data.validation) return;
+    const result = await validate(this.#vlm, this.#data.validation, this.#cache, this.#ranks);
+    this.#watch.validation(this.#trainer.updates, result);
+    if (result.val_loss >= this.#best) return;
+    this.#best = result.val_loss;
+    if (this.#ranks.rank === 0) await saveVlm(this.#vlm, this.#weights("_best"));
   }
-  const path = `${checkpoints.folder}.pth`;
-  if (!await exists(path)) {
-    report.say(`There is no checkpoint in ${checkpoints.folder}; beginning anew.`);
-    return { epoch: 0, step: 0, updates: 0, loss: NaN };
-  }
-  await using original = await openOriginalResume(path);
-  const weights = { tensors: new Map(original.weights), metadata: {} };
-  await loadStrictly(parameters, weights, path);
-  await optimizer.takeUp(parameters, original.moments, original.updates, moments);
-  const done = original.step >= stepsPerEpoch;
-  const { updates } = original;
-  const start = done
-    ? { epoch: original.epoch + 1, step: 0, updates, loss: NaN }
-    : { epoch: original.epoch, step: original.step, updates, loss: NaN };
-  said(path, start);
-  return start;
-}
-
-/** Brings the ranks together: what they must agree on, and who they are. */
-async function meet(
-  ranks: Communicator,
-  settings: RunSettings,
-  { gpu }: Vlm,
-  fixed: RunState["fixed"],
-  report: ProgressReport,
-): Promise<void> {
-  if (ranks.size === 1) return;
-  // where files lie and how fast they are read is each machine's own affair
-  const {
-    folder,
-    dataPath: _1,
-    imagesPath: _2,
-    device: _3,
-    workers: _4,
-    command: _5,
-    metrics: _6,
-    ...same
-  } = settings;
-  const files = await modelFingerprints(folder, startWeights(settings));
-  await requireAgreement(ranks, { version: config.version, ...fixed, ...files, ...same });
-  const all = await ranks.gather({ host: ranks.host, local: ranks.localRank, name: gpu.info.name });
-  all.forEach(({ host, local, name }, rank) =>
-    report.say(`rank ${rank} of ${ranks.size}: ${host}, process ${local} there, ${name}`)
-  );
-}
-
-async function exists(path: string): Promise<boolean> {
-  try {
-    await Deno.stat(path);
-    return true;
-  } catch {
-    return false;
-  }
-}
-
-/** What must stay the same when a run goes on. */
-async function fixedSettings(
-  settings: RunSettings,
-  { config: { language, vision } }: Vlm,
-  { length, batchSize }: Loader,
-): Promise<RunState["fixed"]> {
-  return {
-    data: await dataFingerprint(settings.dataPath),
-    rows: length,
-    hidden_size: language.hidden_size,
-    num_hidden_layers: language.num_hidden_layers,
-    use_moe: language.use_moe,
-    vision_hidden_size: vision.hidden_size,
-    freeze_llm: settings.freeze,
-    samples_per_update: batchSize * settings.accumulationSteps,
-    max_seq_len: settings.maxLength,
-    seed: settings.seed,
-    shuffle: settings.shuffle,
-  };
 }

@@ -1,6 +1,7 @@
 import { join } from "@std/path";
 import type { ModelFolder } from "../data/model_folder.ts";
 import type { AdamWConstants } from "../kernels/optimizer.ts";
+import type { Precision } from "../kernels/runtime/precision.ts";
 import type { MiniMindOptions } from "../model/config.ts";
 import type { Freeze } from "./freeze.ts";
 import type { TrackerKind } from "./tracker.ts";
@@ -31,6 +32,8 @@ export interface RunSettings {
   readonly localSteps: number;
   /** Whether each rank keeps only its part of the optimizer's state. */
   readonly shardOptimizer: boolean;
+  /** To what the operands of matrix products are rounded; chosen by the adapter unless given. */
+  readonly dtype: Precision | undefined;
   /** Passes over the data. */
   readonly epochs: number;
   /** Samples of a batch. */
@@ -85,6 +88,10 @@ export interface RunSettings {
   readonly sampleEvery: number;
   /** Metrics file. */
   readonly metrics: string;
+  /** Whether features of pictures are kept: `auto` when pictures are seen again, `off`, or a folder for what the memory does not hold. */
+  readonly featureCache: string;
+  /** Bytes of memory for them. */
+  readonly featureCacheBudget: number;
   /** Whether accumulation counts as the original does. */
   readonly compat: boolean;
 }

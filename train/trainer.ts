@@ -1,4 +1,4 @@
-import { backward, startTape } from "../kernels/elementwise.ts";
+import { startTape } from "../kernels/elementwise.ts";
 import type { Gpu } from "../kernels/runtime/gpu.ts";
 import type { Tensor } from "../kernels/runtime/tensor.ts";
 import type { Batch } from "../model/batch.ts";
@@ -80,7 +80,6 @@ export class Trainer implements Disposable {
   #samples = 0;
   #pending: PendingUpdate[] = [];
   #updates = 0;
-  #updateTime = performance.now();
   #readTime = performance.now();
   #readEvery = 1;
 
@@ -117,7 +116,8 @@ export class Trainer implements Disposable {
       const { loss, auxLoss } = this.#vlm.losses(batch, share, features, whole);
       this.#losses.push(scope.release(loss));
       if (auxLoss) this.#auxLosses.push(scope.release(auxLoss));
-      backward(tape, loss, ...auxLoss ? [auxLoss] : []);
+      using seed = this.#optimizer.seed();
+      tape.backward(auxLoss ? [loss, auxLoss] : [loss], seed);
     }
     if (labels > 0) {
       this.#learnt++;
@@ -144,11 +144,13 @@ export class Trainer implements Disposable {
     const sums = new Float64Array(4 * pending.length + 1);
     const add = (parts: readonly Tensor[]): number =>
       values.splice(0, parts.length).reduce((sum, [part]) => sum + part!, 0);
-    pending.forEach(({ losses, auxLosses, learnt }, i) => {
+    pending.forEach(({ metrics, losses, auxLosses, learnt }, i) => {
       // in place of a sum over ranks, local losses are averaged over the batches that had any
       const parts = this.#local ? losses.length : learnt / size;
       const mean = [add(losses), add(auxLosses)] as const;
-      sums.set([...mean, AdamW.outcome(values.shift()!).norm / size, parts], 4 * i);
+      const { norm, lossScale } = AdamW.outcome(values.shift()!);
+      sums.set([...mean, norm / size, parts], 4 * i);
+      if (lossScale > 0) metrics.loss_scale = lossScale;
     });
     sums[4 * pending.length] = (now - this.#readTime) / 1000 / Math.max(1, pending.length);
     this.#readTime = now;
@@ -157,6 +159,7 @@ export class Trainer implements Disposable {
     this.#readEvery = Math.min(64, Math.max(1, Math.floor(READ_INTERVAL / perUpdate)));
     return pending.map(({ metrics, batch, microBatches }, i) => {
       const [loss = NaN, auxLoss = NaN, norm = NaN, parts = NaN] = sums.subarray(4 * i, 4 * i + 4);
+      metrics.seconds = perUpdate; // only the reading waits for the device
       metrics.loss = loss * microBatches / parts;
       metrics.aux_loss = auxLoss * microBatches / parts;
       metrics.grad_norm = norm;
@@ -181,6 +184,7 @@ export class Trainer implements Disposable {
   async #average(): Promise<void> {
     const values = this.#vlm.parameters.groups.map(({ values }) => values);
     await averageTensors(this.#gpu, this.#ranks, values);
+    this.#vlm.parameters.refresh();
   }
 
   /** Frees what it holds. */
@@ -227,7 +231,6 @@ export class Trainer implements Disposable {
     if (this.#local && (this.#updates + 1) % this.#options.localSteps! === 0) await this.#average();
     this.#vlm.parameters.zeroGradients();
     this.#vlm.visionParameters.zeroGradients();
-    const now = performance.now();
     const metrics: StepMetrics = {
       step: ++this.#updates,
       epoch: epoch + 1,
@@ -237,7 +240,7 @@ export class Trainer implements Disposable {
       grad_norm: NaN,
       tokens: this.#tokens,
       samples: this.#samples,
-      seconds: (now - this.#updateTime) / 1000,
+      seconds: NaN,
     };
     this.#pending.push({
       metrics,
@@ -248,7 +251,6 @@ export class Trainer implements Disposable {
       microBatches: this.#microBatches(step),
       learnt: this.#learnt,
     });
-    this.#updateTime = now;
     [this.#losses, this.#auxLosses] = [[], []];
     this.#learnt = this.#tokens = this.#samples = 0;
   }

@@ -17,6 +17,10 @@ import { uploadHint } from "./wandb_hint.ts";
 export interface Watch extends AsyncDisposable {
   /** Loss of the last update. */
   readonly loss: number;
+  /** Loss scale after it, in float16. */
+  readonly lossScale: number | undefined;
+  /** The least loss of the validations before, Infinity without any or unknown. */
+  readonly bestValidation: number;
   /** Hears of an update. Throws when too many in a row had no finite gradient. */
   update(at: Progress, metrics: StepMetrics): void;
   /** Hears how the model does on what it does not learn from. */
@@ -30,6 +34,8 @@ export interface Watch extends AsyncDisposable {
 /** Keeps only the guards: for the ranks that leave showing to the first. */
 export class SilentWatch implements Watch {
   loss: number;
+  readonly lossScale = undefined;
+  readonly bestValidation = Infinity;
   readonly #guards: Guards;
 
   /** A watch of a run that goes on after a loss. */
@@ -58,6 +64,10 @@ export class SilentWatch implements Watch {
 export class RunWatch implements Watch {
   /** Loss of the last update shown. */
   loss: number;
+  /** The least loss of the validations before, Infinity without any. */
+  readonly bestValidation: number;
+  /** Loss scale after the last update shown, in float16. */
+  lossScale: number | undefined;
   readonly #settings: RunSettings;
   readonly #report: ProgressReport;
   readonly #gpu: Gpu;
@@ -84,7 +94,9 @@ export class RunWatch implements Watch {
         warn: (text) => report.say(text),
       });
       tracker.settings(shown(settings));
-      return new RunWatch(settings, report, gpu, metrics, tracker, start.loss);
+      const { validation } = await readMetricsRows(settings.metrics);
+      const best = Math.min(...validation.map(({ loss }) => loss ?? Infinity));
+      return new RunWatch(settings, report, gpu, metrics, tracker, start.loss, best);
     } catch (error) {
       metrics[Symbol.dispose]();
       throw error;
@@ -98,6 +110,7 @@ export class RunWatch implements Watch {
     metrics: MetricsFile,
     tracker: Tracker,
     loss: number,
+    bestValidation: number,
   ) {
     this.#settings = settings;
     this.#report = report;
@@ -105,6 +118,7 @@ export class RunWatch implements Watch {
     this.#metrics = metrics;
     this.#tracker = tracker;
     this.loss = loss;
+    this.bestValidation = bestValidation;
     this.#guards = new Guards(settings.maxBadSteps, (text) => report.say(text));
   }
 
@@ -114,7 +128,7 @@ export class RunWatch implements Watch {
    * @throws {GlimpseError} when too many updates in a row had no finite gradient.
    */
   update(at: Progress, metrics: StepMetrics): void {
-    const { step, loss, aux_loss, lr, grad_norm, tokens, samples, seconds } = metrics;
+    const { step, loss, aux_loss, lr, grad_norm, loss_scale, tokens, samples, seconds } = metrics;
     this.#metrics.write(metrics);
     this.#report.show(at, metrics, {
       paddedTokens: samples * (this.#settings.maxLength - 1),
@@ -125,10 +139,12 @@ export class RunWatch implements Watch {
       "train/aux_loss": aux_loss,
       "train/lr": lr,
       "train/grad_norm": grad_norm,
+      ...loss_scale !== undefined && { "train/loss_scale": loss_scale },
       "speed/tokens_per_second": tokens / seconds,
       "speed/samples_per_second": samples / seconds,
     });
     this.loss = loss;
+    this.lossScale = loss_scale;
     this.#guards.check(metrics);
   }
 
@@ -160,7 +176,7 @@ export class RunWatch implements Watch {
   /** Writes the page that tells of the whole run. */
   async end(how: RunEnd): Promise<string> {
     this.#report.end();
-    const { settings } = { settings: this.#settings };
+    const settings = this.#settings;
     const { updates, validation } = await readMetricsRows(settings.metrics);
     const path = join(settings.folder.checkpoints, `${runName(settings)}_report.html`);
     const html = reportHtml({
@@ -169,7 +185,7 @@ export class RunWatch implements Watch {
       command: ["deno", "task", ...settings.command],
       date: new Date(),
       metrics: updates,
-      validation: validation.map(({ val_loss, ...row }) => ({ ...row, loss: val_loss })),
+      validation,
       settings: shown(settings),
       hardware: {
         adapter: this.#gpu.info.name,

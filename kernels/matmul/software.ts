@@ -1,7 +1,8 @@
 import type { Gpu } from "../runtime/gpu.ts";
 import { type Kernel, roundUp } from "../runtime/kernel.ts";
+import type { Reader } from "../runtime/precision.ts";
 import { entry } from "../runtime/wgsl.ts";
-import { ADD, addends, additions, type Product } from "./problem.ts";
+import { ADD, addends, additions, type Operands, operandsOf, type Product } from "./problem.ts";
 
 /** Columns of C that a workgroup computes; every lane has a row of them. */
 export const COLUMNS = 32;
@@ -9,8 +10,8 @@ export const COLUMNS = 32;
 const CHUNK = 32;
 /** Steps of k in a dispatch, all of them text: the compiler's work grows with it, the passes over C shrink with it. */
 const SLAB = 128;
-/** Subgroups in a workgroup, each with 8 rows of C; together they load the right operand's tiles. */
-const SUBGROUPS = 32;
+/** Subgroups in a workgroup, each with 8 rows of C; together they load the right operand's tiles. The second suits pictures of 197 rows. */
+const SUBGROUPS = [32, 25];
 /** Rows and steps of k of the left operand that the texture holds at once. */
 export const ROWS = 1024, DEPTH = 8192;
 
@@ -30,9 +31,11 @@ export function softwareProduct(product: Product): void {
   const { layout, b, out, m, n, k } = product;
   const { gpu } = out;
   const texture = textureOf(gpu);
-  const kernel = slabKernel(gpu);
-  for (let row = 0; row < m; row += ROWS) {
-    const rows = Math.min(ROWS, m - row);
+  const part = wholeOf(m);
+  const kernel = slabKernel(gpu, operandsOf(product), part);
+  const block = 8 * part.subgroups, most = ROWS - ROWS % block;
+  for (let row = 0; row < m; row += most) {
+    const rows = Math.min(most, m - row);
     for (let start = 0; start < k; start += DEPTH) {
       const depth = roundUp(Math.min(DEPTH, k - start), SLAB);
       fillTexture(product, texture, row, rows, start, depth);
@@ -42,7 +45,7 @@ export function softwareProduct(product: Product): void {
           kernel,
           [b, texture, ...addends(product), out],
           [row, rows, n, k, start + step, step / 4, add, layout === "NT" ? 0 : 1],
-          [Math.ceil(rows / (8 * SUBGROUPS)), Math.ceil(n / COLUMNS)],
+          [Math.ceil(rows / block), Math.ceil(n / COLUMNS)],
         );
       }
     }
@@ -69,16 +72,22 @@ export interface SlabPart {
   readonly above: string;
 }
 
-const WHOLE: SlabPart = {
-  name: "whole",
-  subgroups: SUBGROUPS,
+const WHOLE: readonly SlabPart[] = SUBGROUPS.map((subgroups) => ({
+  name: `whole/${subgroups}`,
+  subgroups,
   slab: SLAB,
   declarations: "",
   params: "",
   code: "",
   firstB: "",
   above: "",
-};
+}));
+
+/** The workgroups that compute the fewest rows beyond the last. */
+function wholeOf(m: number): SlabPart {
+  const padded = ({ subgroups }: SlabPart) => roundUp(m, 8 * subgroups);
+  return WHOLE.reduce((best, part) => padded(part) < padded(best) ? part : best);
+}
 
 const TEXTURES = new WeakMap<Gpu, GPUTexture>();
 
@@ -101,7 +110,7 @@ export function textureOf(gpu: Gpu): GPUTexture {
 
 /** Puts rows of the left operand into the texture: texel (q, r) holds k = 4q … 4q + 3 of row r, zeros beyond the last k. */
 export function fillTexture(
-  { layout, a, m, k }: Pick<Product, "layout" | "a" | "m" | "k">,
+  { layout, a, m, k, precision }: Pick<Product, "layout" | "a" | "m" | "k" | "precision">,
   texture: GPUTexture,
   row: number,
   rows: number,
@@ -110,63 +119,77 @@ export function fillTexture(
 ): void {
   const { gpu } = a;
   const texels = depth / 4;
+  const read = operandsOf({ a, b: a, precision });
   if (layout === "TN") {
     const workgroups = [Math.ceil(rows / 256), texels] as const;
-    gpu.run(transposeKernel(gpu), [a, texture], [row / 4, rows / 4, m / 4, start, k], workgroups);
-  } else if (depth === k) {
+    gpu.run(
+      transposeKernel(gpu, read),
+      [a, texture],
+      [row / 4, rows / 4, m / 4, start, k],
+      workgroups,
+    );
+  } else if (depth === k && precision === "float32") {
     using part = a.view([rows, k], row * k);
     gpu.copyToTexture(part, texture, rows, texels);
   } else {
     const workgroups = [Math.ceil(texels / 64), rows] as const;
-    gpu.run(copyKernel(gpu), [a, texture], [row, start / 4, texels, k / 4], workgroups);
+    gpu.run(copyKernel(gpu, read), [a, texture], [row, start / 4, texels, k / 4], workgroups);
   }
 }
 
-function copyKernel(gpu: Gpu): Kernel {
-  return gpu.kernel("matmul_software_copy", () => `
-@group(0) @binding(0) var<storage, read> a: array<vec4f>;
+function copyKernel(gpu: Gpu, { key, code, a }: Operands): Kernel {
+  return gpu.kernel(`matmul_software_copy${key}`, () =>
+    `${code}
+@group(0) @binding(0) var<storage, read> a: array<${a.type(4)}>;
 @group(0) @binding(1) var texture: texture_storage_2d<rgba32float, write>;
 struct Params { row: u32, start: u32, texels: u32, width: u32 }
 @group(0) @binding(2) var<uniform> p: Params;
 ${
-    entry(
-      gpu,
-      64,
-      `let q = workgroup.x * 64u + lane;
+      entry(
+        gpu,
+        64,
+        `let q = workgroup.x * 64u + lane;
   let at = p.start + q;
   if (q < p.texels) {
-    let value = a[(p.row + workgroup.y) * p.width + min(at, p.width - 1u)];
+    let value = ${a.read(4, "(p.row + workgroup.y) * p.width + min(at, p.width - 1u)")};
     textureStore(texture, vec2u(q, workgroup.y), select(vec4f(), value, at < p.width));
   }`,
-    )
-  }`);
+      )
+    }`);
 }
 
-function transposeKernel(gpu: Gpu): Kernel {
+function transposeKernel(gpu: Gpu, { key, code, a }: Operands): Kernel {
   const load = [0, 1, 2, 3].map((i) => `
-    let a${i} = select(vec4f(), a[min(at + ${i}u, p.k - 1u) * p.width + p.group + g], at + ${i}u < p.k);`);
+    let a${i} = select(vec4f(), ${
+    a.read(4, `min(at + ${i}u, p.k - 1u) * p.width + p.group + g`)
+  }, at + ${i}u < p.k);`);
   const store = [..."xyzw"].map((c, i) => `
     textureStore(texture, vec2u(workgroup.y, g * 4u + ${i}u), vec4f(a0.${c}, a1.${c}, a2.${c}, a3.${c}));`);
-  return gpu.kernel("matmul_software_transpose", () => `
-@group(0) @binding(0) var<storage, read> a: array<vec4f>;
+  return gpu.kernel(`matmul_software_transpose${key}`, () =>
+    `${code}
+@group(0) @binding(0) var<storage, read> a: array<${a.type(4)}>;
 @group(0) @binding(1) var texture: texture_storage_2d<rgba32float, write>;
 struct Params { group: u32, groups: u32, width: u32, start: u32, k: u32 }
 @group(0) @binding(2) var<uniform> p: Params;
 ${
-    entry(
-      gpu,
-      64,
-      `let g = workgroup.x * 64u + lane;
+      entry(
+        gpu,
+        64,
+        `let g = workgroup.x * 64u + lane;
   let at = p.start + workgroup.y * 4u;
   if (g < p.groups) {${load.join("")}${store.join("")}
   }`,
-    )
-  }`);
+      )
+    }`);
 }
 
 /** C += A·B for one slab of k, with A in the texture. Its uniform stands after the result and what `part` binds. */
-export function slabKernel(gpu: Gpu, part: SlabPart = WHOLE): Kernel {
-  return gpu.kernel(`matmul_software/${part.name}`, () => {
+export function slabKernel(
+  gpu: Gpu,
+  { key, code, b }: Operands,
+  part: SlabPart,
+): Kernel {
+  return gpu.kernel(`matmul_software/${part.name}${key}`, () => {
     const threads = 8 * part.subgroups;
     const columns = Array.from({ length: COLUMNS }, (_, i) => i);
     // A shuffle of every lane with itself keeps the compiler from computing the sums again after the barrier.
@@ -176,12 +199,12 @@ export function slabKernel(gpu: Gpu, part: SlabPart = WHOLE): Kernel {
       (_, chunk) => `
   ${freeze}
   workgroupBarrier();
-  ${loadTile(threads, chunk * CHUNK, part.firstB)}
+  ${loadTile(threads, chunk * CHUNK, part.firstB, b)}
   workgroupBarrier();
   ${multiplyChunk(chunk * CHUNK / 4)}`,
     );
-    return `
-@group(0) @binding(0) var<storage, read> b: array<vec4f>;
+    return `${code}
+@group(0) @binding(0) var<storage, read> b: array<${b.type(4)}>;
 @group(0) @binding(1) var texture: texture_2d<f32>;
 @group(0) @binding(2) var<storage, read> bias: array<vec4f>;
 @group(0) @binding(3) var<storage, read> residual: array<vec4f>;
@@ -223,19 +246,19 @@ fn store(i: u32, column: u32, product: vec4f) {
 }
 
 /** WGSL that puts 32 columns and 32 steps of k of B into `tile` [column][k / 4], from B [n, k] or across from B [k, n]. */
-function loadTile(threads: number, k: number, firstB: string): string {
+function loadTile(threads: number, k: number, firstB: string, b: Reader): string {
   const quads = CHUNK / 4, along = COLUMNS * quads, across = along / 4;
   const each = (count: number, body: string): string =>
     Array.from(
       { length: Math.ceil(count / threads) },
-      (_, i) =>
-        count < threads
-          ? `if (t < ${count}u) { let e = t; ${body} }`
-          : `{ let e = t + ${i * threads}u; ${body} }`,
+      (_, i) => {
+        const guard = (i + 1) * threads > count ? `if (e < ${count}u) ` : "";
+        return `{ let e = t + ${i * threads}u; ${guard}{ ${body} } }`;
+      },
     )
       .join("\n    ");
   const rows = [0, 1, 2, 3].map((i) =>
-    `let b${i} = b[${firstB}min(at + ${i}u, p.k - 1u) * (p.n / 4u) + group];`
+    `let b${i} = ${b.read(4, `${firstB}min(at + ${i}u, p.k - 1u) * (p.n / 4u) + group`)};`
   ).join(" ");
   const turned = [..."xyzw"].map((c, i) =>
     `tile[(g * 4u + ${i}u) * ${quads}u + q] = vec4f(b0.${c}, b1.${c}, b2.${c}, b3.${c});`
@@ -245,7 +268,7 @@ function loadTile(threads: number, k: number, firstB: string): string {
     each(
       along,
       `let q = min((p.start + ${k}u) / 4u + e % ${quads}u, p.k / 4u - 1u);
-      tile[e] = b[${firstB}min(column + e / ${quads}u, p.n - 1u) * (p.k / 4u) + q];`,
+      tile[e] = ${b.read(4, `${firstB}min(column + e / ${quads}u, p.n - 1u) * (p.k / 4u) + q`)};`,
     )
   }
   } else {
