@@ -13,9 +13,9 @@ export async function sumInHalf(
   ranks: Communicator,
   values: Float32Array<ArrayBuffer>,
 ): Promise<void> {
-  let own = 0;
-  for (const value of values) own = Math.max(own, Math.abs(value)); // NaN stays NaN
-  const [largest = 0] = await ranks.max(Float64Array.of(Number.isNaN(own) ? Infinity : own));
+  let most = 0;
+  for (let i = 0; i < values.length; i++) most = Math.max(most, Math.abs(values[i]!)); // or NaN
+  const [largest = 0] = await ranks.max(Float64Array.of(Number.isNaN(most) ? Infinity : most));
   if (largest === 0) return;
   if (largest === Infinity) return void values.fill(NaN);
   const scale = LARGEST * 2 ** -Math.ceil(Math.log2(largest));
@@ -23,14 +23,21 @@ export async function sumInHalf(
   const room = 2 ** -Math.ceil(Math.log2(size));
   const share = Math.ceil(values.length / size);
   const sent = new Float16Array(share * size);
-  values.forEach((value, i) => sent[i] = value * scale);
-  const parts = new Float16Array((await ranks.allToAll(new Uint8Array(sent.buffer))).buffer);
-  const sums = new Float16Array(share);
-  for (let i = 0; i < share; i++) {
-    let sum = 0;
-    for (let from = 0; from < size; from++) sum += parts[from * share + i]!;
-    sums[i] = sum * room;
+  multiply(values, scale);
+  sent.set(values); // whole arrays convert fast, single elements of half precision do not
+  const received = await ranks.allToAll(new Uint8Array(sent.buffer));
+  const sums = new Float32Array(new Float16Array(received.buffer, 0, share));
+  for (let from = 1; from < size; from++) {
+    const part = new Float32Array(new Float16Array(received.buffer, 2 * from * share, share));
+    for (let i = 0; i < share; i++) sums[i]! += part[i]!;
   }
-  const all = new Float16Array((await ranks.allGather(new Uint8Array(sums.buffer))).buffer);
-  for (let i = 0; i < values.length; i++) values[i] = all[i]! / (scale * room);
+  multiply(sums, room);
+  const own = new Float16Array(sums);
+  const all = await ranks.allGather(new Uint8Array(own.buffer));
+  values.set(new Float16Array(all.buffer, 0, values.length));
+  multiply(values, 1 / (scale * room));
+}
+
+function multiply(values: Float32Array, factor: number): void {
+  for (let i = 0; i < values.length; i++) values[i]! *= factor;
 }
