@@ -11,6 +11,7 @@ export { type Binding, f32, type Kernel, type Workgroups } from "./kernels/runti
 export type { MemoryUse, Storage } from "./kernels/runtime/memory.ts";
 export type { Precision } from "./kernels/runtime/precision.ts";
 export { formatProfile, type KernelTime, Profiler } from "./kernels/runtime/profiler.ts";
+export type { HalfDtype, Precision } from "./kernels/runtime/precision.ts";
 export { Scope } from "./kernels/runtime/scope.ts";
 export { type AddInto, type Backward, Tape } from "./kernels/runtime/tape.ts";
 export { type Dtype, Tensor } from "./kernels/runtime/tensor.ts";
@@ -22,6 +23,7 @@ export * from "./kernels/elementwise.ts";
 export * from "./kernels/embedding.ts";
 export * from "./kernels/experts.ts";
 export * from "./kernels/kv_cache.ts";
+export * from "./kernels/half.ts";
 export * from "./kernels/layer_norm.ts";
 export * from "./kernels/matmul.ts";
 export * from "./kernels/measure.ts";
