@@ -26,6 +26,18 @@ const GLIMPSE: Program = {
       summary: "Trains projection and language model on dialogues about pictures.",
       load: () => import("./cli/sft.ts"),
     },
+    tokenizer: {
+      summary: "Learns a byte-level BPE tokenizer from text.",
+      load: () => import("./cli/tokenizer.ts"),
+    },
+    "pretrain-llm": {
+      summary: "Trains the language model itself, on text.",
+      load: () => import("./cli/pretrain_llm.ts"),
+    },
+    "sft-llm": {
+      summary: "Trains the language model on conversations.",
+      load: () => import("./cli/sft_llm.ts"),
+    },
     doctor: {
       summary: "Shows the GPU, its limits and features, and how fast it is.",
       load: () => import("./cli/doctor.ts"),
