@@ -9,6 +9,7 @@ import { Random } from "../model/random.ts";
 import type { Tokenizer } from "../model/tokenizer.ts";
 import type { Vlm } from "../model/vlm.ts";
 import { trainPolicy } from "./freeze.ts";
+import { checkMemory } from "./memory_estimate.ts";
 import type { ProgressReport } from "./progress.ts";
 import { type RunSettings, weightPath } from "./settings.ts";
 
@@ -103,13 +104,24 @@ export async function openVlm(
         `there wants ${vlm.config.vision.image_size}.`,
     );
   }
+  const shape = { samples: settings.batchSize, length: settings.maxLength };
+  const memory = checkMemory(vlm, shape, gpu.info.software ? availableMemory() : undefined);
   const millions = (n: number) => (n / 1e6).toFixed(3);
   report.say(
     `${gpu.info.name}: ${millions(vlm.parameters.count)} M parameters and a vision tower of ` +
       `${millions(vlm.visionParameters.count)} M; ${
         millions(vlm.parameters.trainedCount)
       } M train` +
-      `${weights && newProjection ? ", the projection from new" : ""}.`,
+      `${weights && newProjection ? ", the projection from new" : ""}. Memory: ${memory}.`,
   );
   return vlm;
+}
+
+/** Bytes of memory that the system has left, where it may be asked. */
+function availableMemory(): number | undefined {
+  try {
+    return Deno.systemMemoryInfo().available;
+  } catch {
+    return undefined;
+  }
 }

@@ -1,3 +1,4 @@
+import { formatBytes } from "../kernels/runtime/memory.ts";
 import type { StepMetrics } from "./metrics.ts";
 
 /** Where a run stands. */
@@ -10,6 +11,14 @@ export interface Progress {
   readonly step: number;
   /** Batches of an epoch. */
   readonly steps: number;
+}
+
+/** What a terminal shows beside an update's own numbers. */
+export interface Resources {
+  /** Rows that the original would compute for it, with its padding. */
+  readonly paddedTokens: number;
+  /** Bytes in use on the device. */
+  readonly memory: number;
 }
 
 /** The original's log line. */
@@ -53,6 +62,7 @@ export class ProgressReport {
   #smoothed = NaN;
   #tokensPerSecond = NaN;
   #samplesPerSecond = NaN;
+  #paddedPerSecond = NaN;
 
   /**
    * A report.
@@ -68,7 +78,7 @@ export class ProgressReport {
   }
 
   /** Shows an update. */
-  show(at: Progress, metrics: StepMetrics): void {
+  show(at: Progress, metrics: StepMetrics, resources: Resources): void {
     const now = performance.now();
     if (at.epoch !== this.#epoch) {
       [this.#epoch, this.#epochStarted] = [at.epoch, now - metrics.seconds * 1000];
@@ -80,7 +90,11 @@ export class ProgressReport {
     this.#smoothed = blend(this.#smoothed, metrics.loss);
     this.#tokensPerSecond = blend(this.#tokensPerSecond, metrics.tokens / metrics.seconds);
     this.#samplesPerSecond = blend(this.#samplesPerSecond, metrics.samples / metrics.seconds);
-    if (this.#terminal) this.#print(`\r\x1b[2K${this.#line(at, metrics, now)}`);
+    this.#paddedPerSecond = blend(
+      this.#paddedPerSecond,
+      resources.paddedTokens / metrics.seconds,
+    );
+    if (this.#terminal) this.#print(`\r\x1b[2K${this.#line(at, metrics, resources, now)}`);
     else {
       const due = (step: number) => Math.floor(step / this.#logInterval);
       if (due(at.step) > due(this.#logged) || at.step === at.steps) {
@@ -100,7 +114,12 @@ export class ProgressReport {
     if (this.#terminal && this.#first) this.#print("\n");
   }
 
-  #line(at: Progress, { lr, grad_norm }: StepMetrics, now: number): string {
+  #line(
+    at: Progress,
+    { lr, grad_norm }: StepMetrics,
+    { memory }: Resources,
+    now: number,
+  ): string {
     const done = ({ epoch, step }: Progress) => (epoch - 1) * at.steps + step;
     const since = done(at) - done(this.#first!) + 1;
     const left = (at.epochs * at.steps - done(at)) * (now - this.#started) / 1000 / since;
@@ -110,8 +129,9 @@ export class ProgressReport {
       `loss ${this.#smoothed.toFixed(4)}`,
       `lr ${lr.toExponential(2)}`,
       `norm ${grad_norm.toPrecision(3)}`,
-      `${short(this.#tokensPerSecond)} tokens/s`,
+      `${short(this.#tokensPerSecond)} tokens/s (${short(this.#paddedPerSecond)} padded)`,
       `${short(this.#samplesPerSecond)} samples/s`,
+      formatBytes(memory),
       `${clock(left)} left`,
     ].join("  ");
   }

@@ -75,7 +75,10 @@ export class RunWatch implements AsyncDisposable {
   update(at: Progress, metrics: StepMetrics): void {
     const { step, loss, aux_loss, lr, grad_norm, tokens, samples, seconds } = metrics;
     this.#metrics.write(metrics);
-    this.#report.show(at, metrics);
+    this.#report.show(at, metrics, {
+      paddedTokens: samples * (this.#settings.maxLength - 1),
+      memory: this.#gpu.memory.live,
+    });
     this.#tracker.scalars(step, {
       "train/loss": loss,
       "train/aux_loss": aux_loss,

@@ -1,0 +1,92 @@
+import { OutOfMemoryError, UsageError } from "../kernels/runtime/errors.ts";
+import { formatBytes } from "../kernels/runtime/memory.ts";
+import { type MiniMindConfig, patchCount } from "../model/config.ts";
+import type { Vlm } from "../model/vlm.ts";
+
+/** What a batch may hold at most. */
+export interface BatchShape {
+  /** Sequences. */
+  readonly samples: number;
+  /** Rows of the longest. */
+  readonly length: number;
+}
+
+/** Bytes on the device. */
+export interface MemoryEstimate {
+  /** Weights, gradients and the optimizer's moments. */
+  readonly parameters: number;
+  /** What a step keeps beside them, when each sample is as long as can be and has one picture. */
+  readonly step: number;
+  /** The largest single tensor of a step. */
+  readonly largest: number;
+}
+
+/**
+ * Estimates the memory of a training step from what its operations keep for the backward pass, in float32.
+ *
+ * @param vlm The model, with what trains decided.
+ * @param shape The largest batch.
+ */
+export function estimateMemory(vlm: Vlm, { samples, length }: BatchShape): MemoryEstimate {
+  const { language, vision } = vlm.config;
+  const all = [vlm.parameters, vlm.visionParameters];
+  const parameters = all.reduce((sum, p) => sum + 4 * (p.count + 3 * p.trainedCount), 0);
+  const rows = samples * length;
+  const visionRows = samples * (patchCount(vision) + 1);
+  const trains = vlm.parameters.trainedCount > language.hidden_size * (vision.hidden_size + 1);
+  const perLayer = rows * layerFloats(language, trains);
+  const encoder = visionRows *
+    (8 * vision.hidden_size + 2 * vision.intermediate_size); // frozen: one layer at a time
+  const wide = rows * 2 * language.intermediate_size * choices(language);
+  const step = 4 * (language.num_hidden_layers * perLayer + 4 * wide + encoder);
+  return { parameters, step, largest: 4 * Math.max(wide, visionRows * vision.intermediate_size) };
+}
+
+/** Numbers that a block keeps of a row: what the backward of its operations reads. */
+function layerFloats(language: MiniMindConfig, trains: boolean): number {
+  const { hidden_size: width, num_attention_heads: heads, num_key_value_heads: kvHeads } = language;
+  const qkv = width + 2 * kvHeads * width / heads;
+  const inner = language.intermediate_size * choices(language);
+  const always = 2 * width + qkv + width + heads + 2 * inner; // residuals, q|k|v, attention, gate|up
+  return always + (trains ? 2 * width + inner : 0); // inputs of the products whose weights train
+}
+
+/** Networks that a row passes in a feed-forward layer. */
+function choices({ use_moe, num_experts_per_tok, n_shared_experts }: MiniMindConfig): number {
+  return use_moe ? num_experts_per_tok + n_shared_experts : 1;
+}
+
+/**
+ * Says how much memory a run takes, and refuses batches that cannot fit.
+ *
+ * @param available Bytes of memory that there are, where that is known.
+ * @throws {UsageError} that names the largest batch which fits.
+ */
+export function checkMemory(vlm: Vlm, shape: BatchShape, available?: number): string {
+  const most = vlm.gpu.device.limits.maxStorageBufferBindingSize;
+  const fits = (samples: number) => {
+    const { parameters, step, largest } = estimateMemory(vlm, { ...shape, samples });
+    return largest <= most && parameters + step <= (available ?? Infinity);
+  };
+  const { parameters, step, largest } = estimateMemory(vlm, shape);
+  const needed = `${formatBytes(parameters)} for weights and optimizer and up to ${
+    formatBytes(step)
+  } a step`;
+  if (fits(shape.samples)) return needed;
+  let best = shape.samples;
+  while (best > 0 && !fits(best)) best--;
+  const why = largest > most
+    ? `one of its tensors would take ${formatBytes(largest)}, and this adapter's kernels see ${
+      formatBytes(most)
+    } at once`
+    : `it takes ${needed}, and ${formatBytes(available!)} are available`;
+  const batch =
+    `A batch of ${shape.samples} samples of ${shape.length} tokens does not fit: ${why}.`;
+  if (best === 0) {
+    throw new OutOfMemoryError(`${batch} Not even one sample does; use --max_seq_len.`);
+  }
+  throw new UsageError(
+    `${batch} The largest that fits is --batch_size ${best}, with --accumulation_steps for ` +
+      `the rest; or lower --max_seq_len to what the data need.`,
+  );
+}
