@@ -2,15 +2,20 @@
 
 import { ProgressReport } from "../train/progress.ts";
 import { runTraining } from "../train/run.ts";
-import { parseOptions } from "./options.ts";
+import { type OptionTable, parseOptions } from "./options.ts";
 import type { Command } from "./program.ts";
-import { trainOptions, type TrainPreset, trainSettings } from "./train_options.ts";
+import { PICTURE_OPTIONS, trainOptions, type TrainPreset, trainSettings } from "./train_options.ts";
 
 /** A command that trains with a preset until its end, or until Ctrl-C. */
 export function trainCommand(preset: TrainPreset): Command {
-  const options = trainOptions(preset);
+  const all = trainOptions(preset);
+  const offered = Object.entries(all).filter(([name]) =>
+    preset.pictures || !PICTURE_OPTIONS.includes(name)
+  );
+  const options: OptionTable = Object.fromEntries(offered);
   const run = async (args: readonly string[]): Promise<number> => {
-    const settings = trainSettings(preset, parseOptions(options, args), [preset.command, ...args]);
+    const values = { ...parseOptions(all, []), ...parseOptions(options, args) };
+    const settings = trainSettings(preset, values, [preset.command, ...args]);
     const encoder = new TextEncoder();
     const print = (text: string) => void Deno.stdout.writeSync(encoder.encode(text));
     const report = new ProgressReport(Deno.stdout.isTerminal(), settings.logInterval, print);

@@ -30,9 +30,9 @@ export async function runTraining(
 ): Promise<RunResult> {
   await using data = await openData(settings, report);
   using gpu = await Gpu.open(settings.device);
-  using vlm = await openVlm(gpu, settings, report);
+  using vlm = await openVlm(gpu, settings, data.tokenizer, report);
   const { gradClip: clip, adamw } = settings;
-  using optimizer = new AdamW(gpu, vlm.parameters.groups, { clip, ...adamw });
+  using optimizer = new AdamW(gpu, vlm.groups, { clip, ...adamw });
   const folder = join(settings.folder.checkpoints, `${runName(settings)}_resume`);
   const checkpoints = new Checkpoints(folder, settings.keep);
   const fixed = await fixedSettings(settings, vlm, data.train);
@@ -68,6 +68,7 @@ class TrainingRun implements Disposable {
     watch: RunWatch,
   ) {
     const { learningRate: language, projectorLearningRate: projector = language } = settings;
+    const { visionLearningRate: vision = language } = settings;
     const { epochs, warmupSteps, accumulationSteps, compat } = settings;
     this.#settings = settings;
     this.#data = data;
@@ -80,7 +81,7 @@ class TrainingRun implements Disposable {
     const options = {
       epochs,
       stepsPerEpoch: data.train.stepsPerEpoch,
-      learningRates: { projector, language },
+      learningRates: { projector, language, vision },
       warmupSteps,
       accumulationSteps,
       compat,
@@ -150,7 +151,7 @@ class TrainingRun implements Disposable {
     const sample = await this.#data.train.sample(0).catch(() => undefined);
     const { updates } = this.#trainer;
     const said = sample && await answer(this.#vlm, this.#data.tokenizer, sample, updates);
-    if (said) this.#watch.sample(said, this.#vlm.config.vision.image_size);
+    if (said) this.#watch.sample(said, this.#vlm.config.vision?.image_size ?? 0);
   }
 
   async #save({ epoch, step }: LoadedBatch, state: RunState["state"]): Promise<void> {
@@ -252,8 +253,11 @@ async function fixedSettings(
     hidden_size: language.hidden_size,
     num_hidden_layers: language.num_hidden_layers,
     use_moe: language.use_moe,
-    vision_hidden_size: vision.hidden_size,
-    freeze_llm: settings.freeze,
+    ...vision && {
+      vision_hidden_size: vision.hidden_size,
+      freeze_llm: settings.freeze,
+      ...!settings.freezeVision && { freeze_vision: false },
+    },
     batch_size: settings.batchSize,
     accumulation_steps: settings.accumulationSteps,
     max_seq_len: settings.maxLength,
