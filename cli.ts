@@ -26,6 +26,10 @@ const GLIMPSE: Program = {
       summary: "Trains projection and language model on dialogues about pictures.",
       load: () => import("./cli/sft.ts"),
     },
+    demo: {
+      summary: "Goes from nothing to a small model that has learnt to see, in minutes.",
+      load: () => import("./cli/demo.ts"),
+    },
     tokenizer: {
       summary: "Learns a byte-level BPE tokenizer from text.",
       load: () => import("./cli/tokenizer.ts"),

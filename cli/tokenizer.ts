@@ -30,6 +30,9 @@ export const options = {
   }),
 };
 
+/** What the chat template writes around every conversation. */
+const FRAME = "system\nYou are a helpful assistant\nuser\nassistant\n";
+
 /** Learns a tokenizer, writes its two files and says how well it does. */
 export async function run(args: readonly string[]): Promise<number> {
   const o = parseOptions(options, args);
@@ -45,17 +48,18 @@ export async function run(args: readonly string[]): Promise<number> {
       bytes += encoder.encode(text).length;
     }
   }
+  words.add(FRAME, texts);
   console.log(`${texts} texts, ${bytes} bytes, ${words.size} different words.`);
   const files = trainTokenizer(words, { vocabSize: o.vocab_size, minFrequency: o.min_frequency });
   const tokenizer = new Tokenizer(files.tokenizer, files.config);
-  let tokens = 0;
+  let tokens = -texts * tokenizer.encode(FRAME).length;
   for (const [word, count] of words.entries()) tokens += count * tokenizer.encode(word).length;
   const json = (value: unknown) => `${JSON.stringify(value, null, 2)}\n`;
   await writeFileAtomic(join(folder, "tokenizer_config.json"), json(files.config));
   await writeFileAtomic(join(folder, "tokenizer.json"), json(files.tokenizer));
   console.log(
     `A tokenizer of ${tokenizer.vocabSize} tokens is in ${folder}: ` +
-      `${(bytes / tokens).toFixed(2)} bytes a token.`,
+      `${(bytes / Math.max(1, tokens)).toFixed(2)} bytes a token.`,
   );
   return 0;
 }

@@ -25,11 +25,11 @@ export class WordCounts {
   readonly #counts = new Map<string, number>();
   readonly #segmenter = new Intl.Segmenter("zh", { granularity: "word" });
 
-  /** Adds the words of a text. */
-  add(text: string): void {
+  /** Adds the words of a text that is there `times`. */
+  add(text: string, times = 1): void {
     for (const [piece] of text.matchAll(GPT2_PATTERN)) {
-      if (!UNSPACED.test(piece)) this.#count(piece);
-      else for (const { segment } of this.#segmenter.segment(piece)) this.#count(segment);
+      if (!UNSPACED.test(piece)) this.#count(piece, times);
+      else for (const { segment } of this.#segmenter.segment(piece)) this.#count(segment, times);
     }
   }
 
@@ -43,8 +43,8 @@ export class WordCounts {
     return this.#counts;
   }
 
-  #count(word: string): void {
-    this.#counts.set(word, (this.#counts.get(word) ?? 0) + 1);
+  #count(word: string, times: number): void {
+    this.#counts.set(word, (this.#counts.get(word) ?? 0) + times);
   }
 }
 
