@@ -89,13 +89,16 @@ export async function run(args: readonly string[]): Promise<number> {
 async function runStep({ title, command, weight }: DemoStep, begun: boolean): Promise<number> {
   const args = ["task", ...command, ...(begun && weight ? ["--from_resume", "1"] : [])];
   console.log(`\n● ${title}\n$ deno ${args.join(" ")}`);
-  const ignore = () => {}; // the command gets Ctrl-C too, and ends after its step
+  const child = new Deno.Command("deno", { args, stdin: "null" }).spawn();
+  const ignore = () => {}; // the terminal sends Ctrl-C to the command too, which ends after its step
+  const forward = () => child.kill("SIGTERM");
   Deno.addSignalListener("SIGINT", ignore);
+  if (Deno.build.os !== "windows") Deno.addSignalListener("SIGTERM", forward);
   try {
-    const { code } = await new Deno.Command("deno", { args, stdin: "null" }).spawn().status;
-    return code;
+    return (await child.status).code;
   } finally {
     Deno.removeSignalListener("SIGINT", ignore);
+    if (Deno.build.os !== "windows") Deno.removeSignalListener("SIGTERM", forward);
   }
 }
 

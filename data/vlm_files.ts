@@ -54,13 +54,13 @@ export interface VlmSource {
  * language model lack. A vision tower in the weights comes before the one in its folder; where neither has one and it is
  * to train, it is drawn anew.
  *
- * @returns The model and whether its projection was drawn anew.
+ * @returns The model, and whether its projection and its tower were drawn anew.
  * @throws {FormatError} that lists every missing, unexpected and misshapen tensor.
  */
 export async function loadVlm(
   gpu: Gpu,
   source: VlmSource,
-): Promise<{ vlm: Vlm; newProjection: boolean }> {
+): Promise<{ vlm: Vlm; newProjection: boolean; newTower: boolean }> {
   const vision = source.vision === undefined ? undefined : await readClipConfig(source.vision);
   await using weights = source.weights ? await openWeights(source.weights) : emptyWeights();
   const language = source.weights
@@ -70,7 +70,8 @@ export async function loadVlm(
   const normalization = source.normalization ?? { imageMean: [0, 0, 0], imageStd: [1, 1, 1] };
   const vlm = new Vlm(gpu, { language, vision, ...normalization }, train);
   try {
-    if (source.vision !== undefined) await loadTower(vlm, source.vision, weights, source);
+    const newTower = source.vision !== undefined &&
+      await loadTower(vlm, source.vision, weights, source);
     const hasProjection = [...weights.tensors.keys()].some((name) =>
       name.startsWith("vision_proj.")
     );
@@ -83,20 +84,20 @@ export async function loadVlm(
     if (source.weights) {
       await loadStrictly(vlm.parameters, weights, source.weights, undefined, drawn);
     }
-    return { vlm, newProjection: !hasProjection };
+    return { vlm, newProjection: !hasProjection, newTower };
   } catch (error) {
     vlm[Symbol.dispose]();
     throw error;
   }
 }
 
-/** Loads the vision tower from the weights, from its folder, or draws it anew to be trained. */
+/** Loads the vision tower from the weights or from its folder, or draws it anew to be trained; resolves to whether it did that. */
 async function loadTower(
   vlm: Vlm,
   folder: string,
   weights: WeightFile,
   { weights: path = "", random }: VlmSource,
-): Promise<void> {
+): Promise<boolean> {
   const { visionParameters } = vlm;
   const own = [...weights.tensors].filter(([name]) => name.startsWith(`${OWN_TOWER}vision_model.`));
   const ignore = (name: string) => NOT_VISION.test(name);
@@ -106,10 +107,12 @@ async function loadTower(
     vlm.ownsVision = true;
   } else if (vlm.ownsVision && !await hasWeights(folder)) {
     visionParameters.initialize(random.fork("vision tower"));
+    return true;
   } else {
     await using tower = await openWeights(folder);
     await loadStrictly(visionParameters, tower, folder, ignore);
   }
+  return false;
 }
 
 /** Whether a folder holds weights at all. */

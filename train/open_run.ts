@@ -92,7 +92,7 @@ export async function openVlm(
     ? undefined
     : weightPath(folder.out, fromWeight, hiddenSize, settings.language.use_moe ?? false);
   const language = { ...settings.language, hidden_size: hiddenSize };
-  const { vlm, newProjection } = await loadVlm(gpu, {
+  const { vlm, newProjection, newTower } = await loadVlm(gpu, {
     weights,
     language: weights ? language : { ...language, vocab_size: vocabSize },
     ...processor && {
@@ -117,9 +117,8 @@ export async function openVlm(
       `${vision ? ` and a vision tower of ${millions(vlm.visionParameters.count)} M` : ""}; ${
         millions(vlm.parameters.trainedCount + vlm.visionParameters.trainedCount)
       } M train` +
-      `${
-        vision && weights && newProjection ? ", the projection from new" : ""
-      }. Memory: ${memory}.`,
+      `${vision && weights && newProjection ? ", the projection from new" : ""}` +
+      `${newTower ? ", the tower from new" : ""}. Memory: ${memory}.`,
   );
   return vlm;
 }
