@@ -100,10 +100,12 @@ const ASKED: readonly QuestionKind[] = [
   "colour",
   "kind",
   "kind",
+  "kind",
   "place",
   "size",
   "count",
   "yes/no",
+  "describe",
   "describe",
 ];
 

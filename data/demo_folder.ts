@@ -18,7 +18,7 @@ export interface DemoSizes {
   readonly texts: number;
   /** Pictures with captions. */
   readonly captions: number;
-  /** Dialogues about the first of these pictures. */
+  /** Dialogues about these pictures, by turns. */
   readonly dialogues: number;
   /** Test questions of each kind, each about a picture of its own. */
   readonly questions: number;
@@ -95,8 +95,11 @@ export async function makeDemoFolder(root: string, sizes: DemoSizes): Promise<vo
   await write(
     "sft_data.jsonl",
     lines(sizes.dialogues, (i) => {
-      const asked = dialogues(drawn[i]![1], language(i + 1), TURNS, random);
-      return { image: names[i], conversations: conversation(asked) };
+      const [image, scene] = drawn[i % drawn.length]!;
+      return {
+        image,
+        conversations: conversation(dialogues(scene, language(i + 1), TURNS, random)),
+      };
     }),
   );
   const test = testScenes(world, sizes.questions);

@@ -46,8 +46,8 @@ export const KINDS: readonly (Word & { readonly holds: (x: number, y: number) =>
 
 /** Sizes; the radius is in pixels. */
 export const SIZES: readonly (Word & { readonly radius: number })[] = [
-  { en: "small", zh: "小", radius: 4.3 },
-  { en: "large", zh: "大", radius: 7.2 },
+  { en: "small", zh: "小", radius: 5 },
+  { en: "large", zh: "大", radius: 7.5 },
 ];
 
 /** Places, row by row. */
