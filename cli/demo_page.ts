@@ -45,10 +45,11 @@ export interface DemoResult {
 
 const STYLE = `
 .shown { display: grid; grid-template-columns: repeat(auto-fill, minmax(16rem, 1fr)); gap: 1rem; }
-.shown figure { display: flex; gap: .8rem; margin: 0; }
+.shown figure { display: flex; flex-direction: row; justify-content: start; gap: .8rem; padding: 0; }
+.shown figcaption { display: block; margin: 0; }
 .shown img { width: 96px; height: 96px; image-rendering: pixelated; border-radius: 4px; }
 .right { color: #18864b; } .wrong { color: #c0392b; }
-td, th { padding: .2rem 1.2rem .2rem 0; text-align: left; }
+table { width: auto; } td, th { padding: .2rem 2rem .2rem 0; text-align: left; white-space: nowrap; width: auto !important; }
 pre { white-space: pre-wrap; }`;
 
 /** Writes the page; it loads nothing and has no script. */
@@ -91,7 +92,7 @@ ${rows.join("\n")}</table>
 <h2>Pictures it never saw</h2>
 <div class="shown">${figures.join("\n")}</div>
 <h2>How it learnt</h2>
-${charts.join("\n")}
+<div class="charts">${charts.join("\n")}</div>
 <h2>What was typed</h2>
 <pre>${commands.map(escaped).join("\n\n")}</pre>
 </main></body></html>

@@ -1,7 +1,7 @@
 /** `eval.ts`: lets a model describe every picture of a folder. */
 
 import { join } from "@std/path";
-import { modelFolder } from "../data/model_folder.ts";
+import { modelFolder, requireRoot } from "../data/model_folder.ts";
 import { decodePicture } from "../data/picture.ts";
 import { type ChatModel, loadChatModel } from "../data/vlm_folder.ts";
 import { GlimpseError } from "../kernels/runtime/errors.ts";
@@ -102,6 +102,7 @@ export const options = {
 /** Describes the pictures, one after the other. */
 export async function run(args: readonly string[]): Promise<number> {
   const o = parseOptions(options, args);
+  await requireRoot(o.root);
   const folder = modelFolder(o.root, { out: o.save_dir, vision: o.vision_path });
   const native = o.load_from === "model";
   const images = o.image_dir ?? join(folder.dataset, "eval_images");

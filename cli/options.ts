@@ -44,7 +44,7 @@ export function parseOptions<T extends OptionTable>(
   const { _: given, ...found } = parseArgs(attachValues(table, args), {
     string: [...flags, "_"],
     collect: flags,
-    unknown: (arg: string, key?: string) => key === undefined || reject(arg, flags),
+    unknown: (arg: string, key?: string) => key === undefined || reject(arg, table, flags),
   }) as { _: string[] } & Record<string, string[]>;
 
   const values: Record<string, unknown> = {};
@@ -76,9 +76,15 @@ function namesOf(table: OptionTable, positional: boolean): string[] {
   return Object.keys(table).filter((name) => table[name]!.positional === positional);
 }
 
-function reject(arg: string, flags: readonly string[]): never {
+function reject(arg: string, table: OptionTable, flags: readonly string[]): never {
   const typed = arg.replace(/=.*$/s, "");
   const meant = `--${typed.replace(/^-+/, "").replaceAll("-", "_")}`;
+  const name = meant.slice(2);
+  if (Object.hasOwn(table, name) && table[name]!.positional) {
+    throw new UsageError(
+      `There is no option ${typed}: ${name.toUpperCase()} is given by its place.`,
+    );
+  }
   const names = ["--help", ...flags.map((name) => `--${name}`)];
   throw new UsageError(`There is no option ${typed}.${suggestion(meant, names)}`);
 }

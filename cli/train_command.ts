@@ -1,5 +1,6 @@
 /** What the commands that train have in common. */
 
+import { requireRoot } from "../data/model_folder.ts";
 import { ProgressReport } from "../train/progress.ts";
 import { runTraining } from "../train/run.ts";
 import { type OptionTable, parseOptions } from "./options.ts";
@@ -16,6 +17,7 @@ export function trainCommand(preset: TrainPreset): Command {
   const run = async (args: readonly string[]): Promise<number> => {
     const values = { ...parseOptions(all, []), ...parseOptions(options, args) };
     const settings = trainSettings(preset, values, [preset.command, ...args]);
+    await requireRoot(values.root);
     const encoder = new TextEncoder();
     const print = (text: string) => void Deno.stdout.writeSync(encoder.encode(text));
     const report = new ProgressReport(Deno.stdout.isTerminal(), settings.logInterval, print);

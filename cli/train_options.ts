@@ -2,7 +2,7 @@
 
 import { join } from "@std/path";
 import { modelFolder } from "../data/model_folder.ts";
-import { UsageError } from "../kernels/runtime/errors.ts";
+import { DEFAULT_PRECISION } from "../train/precision.ts";
 import type { RunSettings } from "../train/settings.ts";
 import { TRACKERS } from "../train/tracker.ts";
 import {
@@ -220,8 +220,8 @@ export function trainOptions(preset: TrainPreset) {
     }),
     dtype: choice(["float32", "float16", "bfloat16"], {
       section: TRAIN,
-      help: "Numbers that the model computes with.",
-      default: "float32",
+      help: "Numbers that matrix products multiply; sums, norms and weights stay float32.",
+      defaultText: DEFAULT_PRECISION,
     }),
     epochs: integer({
       section: TRAIN,
@@ -384,22 +384,12 @@ export type TrainValues = OptionValues<ReturnType<typeof trainOptions>>;
 
 /**
  * A run's settings.
- *
- * @throws {UsageError} for what this version cannot do.
  */
 export function trainSettings(
   preset: TrainPreset,
   o: TrainValues,
   command: readonly string[],
 ): RunSettings {
-  const later: [boolean, string][] = [
-    [o.dtype !== "float32", `--dtype ${o.dtype}: half precision`],
-  ];
-  for (const [asked, what] of later) {
-    if (asked) {
-      throw new UsageError(`${what} will come with a later version; leave the option out.`);
-    }
-  }
   const given = {
     out: o.save_dir,
     tokenizer: o.tokenizer_path,
@@ -423,6 +413,7 @@ export function trainSettings(
     freeze: Number(o.freeze_llm) as 0 | 1 | 2,
     freezeVision: o.freeze_vision,
     device: o.device,
+    dtype: o.dtype,
     epochs: o.epochs,
     batchSize: o.batch_size,
     learningRate: o.learning_rate,

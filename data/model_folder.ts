@@ -1,7 +1,7 @@
 /** Where the files of a model lie, in folders laid out as MiniMind-V's, and the small ones read. */
 
 import { join } from "@std/path";
-import { FormatError } from "../kernels/runtime/errors.ts";
+import { FormatError, GlimpseError } from "../kernels/runtime/errors.ts";
 import type { TokenizerFiles } from "../model/byte_tokenizer.ts";
 import { ChatTemplate } from "../model/chat_template.ts";
 import { ImageProcessor } from "../model/image_processor.ts";
@@ -40,6 +40,16 @@ export function modelFolder(root: string = ".", given: Partial<ModelFolder> = {}
     dataset: given.dataset ?? join(root, "dataset"),
     checkpoints: given.checkpoints ?? join(root, "checkpoints"),
   };
+}
+
+/**
+ * Makes sure that a root is there, so that not each file below it is missed.
+ *
+ * @throws {GlimpseError} where there is no such folder.
+ */
+export async function requireRoot(root: string): Promise<void> {
+  if (await Deno.stat(root).then((info) => info.isDirectory, () => false)) return;
+  throw new GlimpseError(`There is no folder ${root}; --root names one laid out as MiniMind-V's.`);
 }
 
 /** A tokenizer with its chat template. */

@@ -43,11 +43,28 @@ export async function openWeights(path: string): Promise<OpenWeights> {
 }
 
 async function findWeights(path: string): Promise<string> {
-  const isFolder = await Deno.stat(path).then((info) => info.isDirectory, () => false);
+  const isFolder = await Deno.stat(path).then((info) => info.isDirectory, async (error) => {
+    if (error instanceof Deno.errors.NotFound) throw await missing(path);
+    return false;
+  });
   if (!isFolder) return path;
   for (const name of NAMES) {
     const candidate = join(path, name);
     if (await Deno.stat(candidate).then((info) => info.isFile, () => false)) return candidate;
   }
   throw new GlimpseError(`There are no weights in ${path}: looked for ${NAMES.join(", ")}.`);
+}
+
+/** What to say of weights that are not there: which ones are. */
+async function missing(path: string): Promise<GlimpseError> {
+  const folder = dirname(path);
+  const names = await Array.fromAsync(Deno.readDir(folder), ({ name }) => name).catch(() => []);
+  const weights = names.filter((name) => /^[^.].*\.(pth|bin|safetensors)$/.test(name)).sort();
+  return new GlimpseError(
+    `Cannot open ${path}: it does not exist, ${
+      weights.length > 0
+        ? `but beside it there is ${weights.join(", ")}.`
+        : `and ${folder} has no weights at all; \`deno task fetch\` lists what can be fetched.`
+    }`,
+  );
 }

@@ -34,8 +34,7 @@ export async function decodePicture(
     if (bytes.length === 0) throw new DataError("the file is empty");
     return open ? await decodeBySharp(open(bytes)) : decodeBmp(bytes, MAX_PIXELS);
   } catch (cause) {
-    const why = (cause as Error).message.trim().replaceAll(/\s*\n\s*/g, "; ").replace(/\.$/, "");
-    throw new DataError(`${name} cannot be read: ${why}.`, { cause });
+    throw unreadable(name, cause);
   }
 }
 
@@ -55,8 +54,7 @@ export async function pictureSize(
     const { width, height } = await open(bytes).metadata();
     return { width, height };
   } catch (cause) {
-    const why = (cause as Error).message.trim().replaceAll(/\s*\n\s*/g, "; ").replace(/\.$/, "");
-    throw new DataError(`${name} cannot be read: ${why}.`, { cause });
+    throw unreadable(name, cause);
   }
 }
 
@@ -74,6 +72,12 @@ export async function readPicture(path: string): Promise<Uint8Array> {
     const why = missing ? "does not exist" : `cannot be read: ${(cause as Error).message}`;
     throw new DataError(`picture ${path} ${why}.`, { cause });
   }
+}
+
+/** The decoder repeats itself, a line each time; the first says enough. */
+function unreadable(name: string, cause: unknown): DataError {
+  const [why = "no reason is known"] = (cause as Error).message.trim().split(/\s*\n\s*/);
+  return new DataError(`${name} cannot be read: ${why.replace(/[.;]$/, "")}.`, { cause });
 }
 
 async function decodeBySharp(picture: Sharp): Promise<RgbPicture> {

@@ -1,6 +1,7 @@
 import { basename, join } from "@std/path";
 import { FormatError, GlimpseError } from "../kernels/runtime/errors.ts";
 import type { Gpu } from "../kernels/runtime/gpu.ts";
+import type { Precision } from "../kernels/runtime/precision.ts";
 import {
   type ClipVisionConfig,
   clipVisionConfig,
@@ -13,6 +14,7 @@ import { matchWeights } from "../model/load_weights.ts";
 import type { Parameters } from "../model/parameters.ts";
 import { pthChunks } from "../model/pth_writer.ts";
 import type { Random } from "../model/random.ts";
+import { parseStrictJson } from "../model/strict_json.ts";
 import { type TrainPolicy, Vlm, type VlmConfig } from "../model/vlm.ts";
 import type { WeightFile } from "../model/weight_file.ts";
 import { writeFileAtomic } from "./files.ts";
@@ -29,6 +31,7 @@ const NOT_VISION =
 
 /** What the names of a vision tower begin with that is saved within a vision-language model, as in the original's resume files. */
 const OWN_TOWER = "vision_encoder.";
+const OWN_VISION = /^vision_encoder\.vision_model\./;
 
 /** What a vision-language model is loaded from. */
 export interface VlmSource {
@@ -45,6 +48,8 @@ export interface VlmSource {
   readonly normalization?: Pick<VlmConfig, "imageMean" | "imageStd">;
   /** What trains; nothing unless given. A function of the number of layers. */
   readonly train?: ((layers: number) => TrainPolicy) | undefined;
+  /** To what the operands of matrix products are rounded; float32 unless given. */
+  readonly precision?: Precision | undefined;
   /** Draws what the weights lack. */
   readonly random: Random;
 }
@@ -68,7 +73,11 @@ export async function loadVlm(
     : miniMindConfig(source.language);
   const train = source.train?.(language.num_hidden_layers);
   const normalization = source.normalization ?? { imageMean: [0, 0, 0], imageStd: [1, 1, 1] };
-  const vlm = new Vlm(gpu, { language, vision, ...normalization }, train);
+  const config: VlmConfig = {
+    ...{ language, vision, ...normalization },
+    ownsVision: [...weights.tensors.keys()].some((name) => OWN_VISION.test(name)),
+  };
+  const vlm = new Vlm(gpu, config, train, source.precision);
   try {
     const newTower = source.vision !== undefined &&
       await loadTower(vlm, source.vision, weights, source);
@@ -99,12 +108,11 @@ async function loadTower(
   { weights: path = "", random }: VlmSource,
 ): Promise<boolean> {
   const { visionParameters } = vlm;
-  const own = [...weights.tensors].filter(([name]) => name.startsWith(`${OWN_TOWER}vision_model.`));
+  const own = [...weights.tensors].filter(([name]) => OWN_VISION.test(name));
   const ignore = (name: string) => NOT_VISION.test(name);
   if (own.length > 0) {
     const tensors = new Map(own.map(([name, tensor]) => [name.slice(OWN_TOWER.length), tensor]));
     await loadStrictly(visionParameters, { tensors, metadata: {} }, path, ignore);
-    vlm.ownsVision = true;
   } else if (vlm.ownsVision && !await hasWeights(folder)) {
     visionParameters.initialize(random.fork("vision tower"));
     return true;
@@ -124,19 +132,13 @@ async function hasWeights(folder: string): Promise<boolean> {
 /** Reads the configuration of the vision tower in a folder. */
 export async function readClipConfig(folder: string): Promise<ClipVisionConfig> {
   const path = join(folder, "config.json");
-  const text = await Deno.readTextFile(path).catch(() => {
+  const bytes = await Deno.readFile(path).catch(() => {
     throw new GlimpseError(
       `There is no ${path}. The vision tower is expected there as Hugging Face ships CLIP ` +
         `(config.json and model.safetensors or pytorch_model.bin).`,
     );
   });
-  let json: unknown;
-  try {
-    json = JSON.parse(text);
-  } catch (error) {
-    throw new FormatError(`${path} is not JSON: ${(error as Error).message}`);
-  }
-  return clipVisionConfig(json, path);
+  return clipVisionConfig(parseStrictJson(bytes, path), path);
 }
 
 /**

@@ -5,6 +5,7 @@ import type { ChatTemplate } from "../model/chat_template.ts";
 import { type MiniMindOptions, miniMindOptions } from "../model/config.ts";
 import type { ImageProcessor } from "../model/image_processor.ts";
 import { Random } from "../model/random.ts";
+import { parseStrictJson } from "../model/strict_json.ts";
 import type { Tokenizer } from "../model/tokenizer.ts";
 import type { Vlm } from "../model/vlm.ts";
 import { loadImageProcessor, loadTokenizer } from "./model_folder.ts";
@@ -64,13 +65,9 @@ export async function loadChatModel(gpu: Gpu, source: ChatSource): Promise<ChatM
 /** What the folder's `config.json` says of the language model, when there is one, and what was given. */
 async function languageOptions({ weights, language }: ChatSource): Promise<MiniMindOptions> {
   const path = join(weights, "config.json");
-  let text: string;
-  try {
-    text = await Deno.readTextFile(path);
-  } catch {
-    return language;
-  }
-  const found = miniMindOptions(JSON.parse(text), path);
+  const bytes = await Deno.readFile(path).catch(() => undefined);
+  if (!bytes) return language;
+  const found = miniMindOptions(parseStrictJson(bytes, path), path);
   for (const key of Object.keys(language) as (keyof MiniMindOptions)[]) {
     if (found[key] !== undefined && language[key] !== undefined && found[key] !== language[key]) {
       throw new UsageError(`${key} was given as ${language[key]}, but ${path} has ${found[key]}.`);

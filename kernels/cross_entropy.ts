@@ -3,6 +3,7 @@ import { sumOf } from "./reduce.ts";
 import { ShapeError } from "./runtime/errors.ts";
 import type { Gpu } from "./runtime/gpu.ts";
 import { f32, type Kernel, roundUp } from "./runtime/kernel.ts";
+import { precisionOf } from "./runtime/precision.ts";
 import type { Tensor } from "./runtime/tensor.ts";
 import { type Vectors, vectors } from "./runtime/vectors.ts";
 import { entry, reductions, rowLanes } from "./runtime/wgsl.ts";
@@ -12,6 +13,8 @@ const SIZE = 64;
 const CHUNK_BYTES = 2 ** 25;
 /** Chunks begin at multiples of this, as views of tensors must. */
 const CHUNK_STEP = 64;
+/** Factor on a row's gradient while float16 holds it, where numbers below 6e-5 lose digits and none is above 65504. */
+const FLOAT16_WEIGHT = 1024;
 
 /** Options of `crossEntropy`. */
 export interface CrossEntropyOptions {
@@ -30,7 +33,7 @@ function lossKernel(gpu: Gpu, { size, code }: Vectors, weighted: boolean): Kerne
     const column = size === 4 ? "vec4u(4u * i) + vec4u(0u, 1u, 2u, 3u)" : "i";
     const picked = size === 4 ? "logits[start + label / 4u][label % 4u]" : "logits[start + label]";
     return `${code}
-struct Params { rows: u32, width: u32, weight: f32, gradient: u32 }
+struct Params { rows: u32, width: u32, weight: f32, gradient: u32, gradientWeight: f32 }
 @group(0) @binding(0) var<storage, read_write> logits: array<T>;
 @group(0) @binding(1) var<storage, read> targets: array<u32>;
 @group(0) @binding(2) var<storage, read_write> losses: array<f32>;
@@ -52,10 +55,11 @@ ${
   var sums = T(0.0);
   for (var i = lane; i < p.width; i += ${lanes}u) { sums += exp(logits[start + i] - top); }
   let sum = sumOver(total(sums), lane);
-  let weight = p.weight${weighted ? " * weights[row]" : ""};
+  let rowWeight = ${weighted ? "weights[row]" : "1.0"};
   if (group < p.rows) {
-    if (lane == 0u) { losses[row] = weight * (log(sum) + top - chosen); }
+    if (lane == 0u) { losses[row] = p.weight * rowWeight * (log(sum) + top - chosen); }
     if (p.gradient == 1u) {
+      let weight = p.gradientWeight * rowWeight;
       let share = weight / sum;
       for (var i = lane; i < p.width; i += ${lanes}u) {
         let at = ${column};
@@ -71,13 +75,13 @@ ${
   });
 }
 
-/** y = x · s, or y += x · s, with s [1] on the device; `y` may be left out for in place. */
-function scaleBy(x: Tensor, s: Tensor, y?: Tensor, accumulate = false): void {
+/** y = x · s · factor, or y += x · s · factor, with s [1] on the device; `y` may be left out for in place. */
+function scaleBy(x: Tensor, s: Tensor, factor: number, y?: Tensor, accumulate = false): void {
   const { gpu } = x;
   const v = vectors(x.size);
   const kernel = gpu.kernel(`scale_by${y ? "" : "_in_place"}/${v.size}`, () =>
     `${v.code}
-struct Params { n: u32, accumulate: u32 }
+struct Params { n: u32, accumulate: u32, factor: f32 }
 @group(0) @binding(0) var<storage, ${y ? "read" : "read_write"}> x: array<T>;
 @group(0) @binding(1) var<storage, read> s: array<f32>;
 ${y ? "@group(0) @binding(2) var<storage, read_write> y: array<T>;" : ""}
@@ -88,14 +92,14 @@ ${
         SIZE,
         `let i = group * ${SIZE}u + lane;
   if (i < p.n) {
-    let v = x[i] * s[0];
+    let v = x[i] * (s[0] * p.factor);
     if (p.accumulate == 1u) { ${y ? "y" : "x"}[i] += v; } else { ${y ? "y" : "x"}[i] = v; }
   }`,
       )
     }`);
   const n = x.size / v.size;
   const bindings = y ? [x, s, y] : [x, s];
-  gpu.run(kernel, bindings, [n, Number(accumulate)], Math.ceil(n / SIZE));
+  gpu.run(kernel, bindings, [n, Number(accumulate), f32(factor)], Math.ceil(n / SIZE));
 }
 
 function chunkSize(gpu: Gpu, rows: number, width: number, wanted?: number): number {
@@ -108,6 +112,8 @@ function chunkSize(gpu: Gpu, rows: number, width: number, wanted?: number): numb
 
 interface Losses {
   rows: Tensor;
+  /** Factor by which the gradients are still to be multiplied. */
+  factor: number;
   dhidden?: Tensor;
   dhead?: Tensor;
 }
@@ -134,7 +140,12 @@ function losses(
       `Target ${wrong} is ${targets[wrong]}, but the head knows ${vocabulary} tokens.`,
     );
   }
+  const precision = precisionOf(head);
+  const [gradientWeight, factor] = precision === "float16"
+    ? [FLOAT16_WEIGHT, weight / FLOAT16_WEIGHT]
+    : [weight, 1];
   const out: Losses = {
+    factor,
     rows: gpu.empty([rows], "float32", "row losses"),
     ...gradients.hidden && { dhidden: gpu.empty([rows, width], "float32", "gradient") },
     ...gradients.head && { dhead: gpu.empty(head.shape, "float32", "gradient") },
@@ -157,14 +168,14 @@ function losses(
       ...rowWeights ? [part(rowWeights)] : [],
     ];
     const wanted = Number(gradients.hidden || gradients.head);
-    const params = [count, vocabulary / v.size, f32(weight), wanted];
+    const params = [count, vocabulary / v.size, f32(weight), wanted, f32(gradientWeight)];
     gpu.run(lossKernel(gpu, v, rowWeights !== undefined), bindings, params, count);
     if (out.dhidden) {
       const dx = part(out.dhidden, width);
       product("NN", logits, head, dx, { m: count, n: width, k: vocabulary });
     }
     if (out.dhead) {
-      const options = { m: vocabulary, n: width, k: count, accumulate: start > 0 };
+      const options = { m: vocabulary, n: width, k: count, accumulate: start > 0, precision };
       product("TN", logits, x, out.dhead, options);
     }
   }
@@ -194,17 +205,17 @@ export function crossEntropy(
   const wanted = (input: Tensor) => tape !== undefined && input.requiresGrad;
   using scope = gpu.scope();
   const gradients = { hidden: wanted(hidden), head: wanted(head) };
-  const { rows, dhidden, dhead } = losses(hidden, head, targets, options, gradients);
+  const { rows, factor, dhidden, dhead } = losses(hidden, head, targets, options, gradients);
   const loss = sumOf([rows]);
   const saved = [dhidden, dhead].filter((tensor) => tensor !== undefined);
   tape?.record("cross_entropy", loss, [hidden, head], saved, (dy, tape) => {
     if (dhidden) {
-      scaleBy(dhidden, dy);
+      scaleBy(dhidden, dy, factor);
       tape.accumulate(hidden, dhidden);
     }
     if (dhead) {
       const { grad, accumulate } = tape.target(head);
-      scaleBy(dhead, dy, grad, accumulate);
+      scaleBy(dhead, dy, factor, grad, accumulate);
     }
   });
   return scope.keep(loss);

@@ -3,6 +3,7 @@ import type { Routing } from "./experts/routing.ts";
 import { sortRows, sumChoices } from "./experts/rows.ts";
 import { weightedSwiglu, weightedSwigluBackward } from "./experts/swiglu.ts";
 import { ShapeError } from "./runtime/errors.ts";
+import { operandOf, precisionOf } from "./runtime/precision.ts";
 import type { Tensor } from "./runtime/tensor.ts";
 
 export { balanceLoss } from "./experts/aux_loss.ts";
@@ -50,6 +51,7 @@ export function expertFeedForward(
     );
   }
   const sorted = routing.tile * routing.tiles;
+  const precision = precisionOf(gateUp, down);
   const y = gpu.empty(x.shape);
   using _scope = gpu.scope();
   const hidden = gpu.empty([sorted, 2 * inner]);
@@ -62,8 +64,8 @@ export function expertFeedForward(
   }
   const inputs = [x, weights, gateUp, down, ...residual ? [residual] : []];
   const { tileExperts, firstTiles, slots, rows } = routing;
-  const saved = [hidden, weights, tileExperts, firstTiles, slots, rows, down];
-  if (x.requiresGrad) saved.push(gateUp);
+  const saved = [hidden, weights, tileExperts, firstTiles, slots, rows, operandOf(down)];
+  if (x.requiresGrad) saved.push(operandOf(gateUp));
   if (gateUp.requiresGrad) saved.push(x);
   gpu.tape?.record("experts", y, inputs, saved, (dy, tape) => {
     if (residual) tape.accumulate(residual, dy);
@@ -78,11 +80,11 @@ export function expertFeedForward(
     weightedSwigluBackward(hidden, dInner, routing, dHidden, grad, accumulate);
     if (down.requiresGrad) {
       const { grad, accumulate } = tape.target(down);
-      groupedProduct("TN", sortedDy, dInner, grad, routing, accumulate);
+      groupedProduct("TN", sortedDy, dInner, grad, routing, accumulate, precision);
     }
     if (gateUp.requiresGrad) {
       const { grad, accumulate } = tape.target(gateUp);
-      groupedProduct("TN", dHidden, sortRows(x, routing), grad, routing, accumulate);
+      groupedProduct("TN", dHidden, sortRows(x, routing), grad, routing, accumulate, precision);
     }
     if (x.requiresGrad) {
       const { grad, accumulate } = tape.target(x);

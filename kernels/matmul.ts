@@ -3,6 +3,7 @@ import { type Choice, chooseKernel, runChoice } from "./matmul/choose.ts";
 import type { Tile } from "./matmul/tiled.ts";
 import type { Layout, ProductOptions } from "./matmul/problem.ts";
 import { ShapeError } from "./runtime/errors.ts";
+import { operandOf, precisionOf } from "./runtime/precision.ts";
 import type { Tensor } from "./runtime/tensor.ts";
 
 export type { Choice, Layout, ProductOptions, Tile };
@@ -11,7 +12,7 @@ export type { Choice, Layout, ProductOptions, Tile };
  * Computes a matrix product into a tensor, outside of the tape.
  *
  * @param layout How the operands lie in memory.
- * @param a The left operand, m · k elements.
+ * @param a The left operand, m · k elements. An operand's copy in half precision is read in its place.
  * @param b The right operand, k · n elements.
  * @param out Where the result [m, n] goes. It must share no buffer with what is read.
  * @param options The extents, and what is added to the product.
@@ -35,7 +36,8 @@ export function product(
         `[${a.shape}] · [${b.shape}]${added.filter(Boolean).join("")} = [${out.shape}].`,
     );
   }
-  const problem = { layout, a, b, out, ...options };
+  const { precision = precisionOf(a, b) } = options;
+  const problem = { layout, out, ...options, a: operandOf(a), b: operandOf(b), precision };
   runChoice(choice ?? chooseKernel(problem), problem);
 }
 
@@ -106,14 +108,18 @@ function multiply(
   const y = gpu.empty(shape);
   product(layout, a, b, y, options);
   const inputs = [a, b, bias, residual].filter((input) => input !== undefined);
-  const saved = [a.requiresGrad ? b : undefined, b.requiresGrad ? a : undefined]
+  const precision = precisionOf(a, b);
+  const saved = [
+    a.requiresGrad ? operandOf(b) : undefined,
+    b.requiresGrad ? operandOf(a) : undefined,
+  ]
     .filter((input) => input !== undefined);
   gpu.tape?.record("matmul", y, inputs, saved, (dy, tape) => {
     const gradients = gradientProducts(layout, a, b, dy, options);
     for (const { of, layout, left, right, m, n, k } of gradients) {
       if (!of.requiresGrad) continue;
       const { grad, accumulate } = tape.target(of);
-      product(layout, left, right, grad, { m, n, k, accumulate });
+      product(layout, left, right, grad, { m, n, k, accumulate, precision });
     }
     if (bias?.requiresGrad) {
       const { grad, accumulate } = tape.target(bias);

@@ -7,6 +7,8 @@ import { vectors } from "./runtime/vectors.ts";
 import { entry } from "./runtime/wgsl.ts";
 
 const SIZE = 64;
+/** Updates with a finite gradient after which the loss scale is doubled. */
+const SCALE_INTERVAL = 2000;
 
 /** Places in an update's state, a float32 tensor of 8. */
 export const STATE = {
@@ -22,12 +24,17 @@ export const STATE = {
   correction1: 4,
   /** 1 / √(1 − β₂ᵗ). */
   correction2: 5,
+  /** By what the loss is multiplied, lest small gradients vanish in float16; 0 for a loss as it is. */
+  lossScale: 6,
+  /** Updates since the loss scale was changed. */
+  sinceScaled: 7,
 } as const;
 
 /** A state before the first update, or after some of them. */
-export function updateState(gpu: Gpu, updates = 0): Tensor {
+export function updateState(gpu: Gpu, updates = 0, lossScale = 0): Tensor {
   const state = new Float32Array(8);
   state[STATE.updates] = updates;
+  state[STATE.lossScale] = lossScale;
   return gpu.tensor(state, [8], "optimizer state");
 }
 
@@ -52,11 +59,14 @@ export interface AdamWConstants {
  * Decides on the device what becomes of a gradient: how much it is scaled down, as `clip_grad_norm_` of PyTorch does,
  * and whether it is used at all. Only an update with a finite gradient counts.
  *
+ * A loss scale is divided out of the gradient, halved when that is not finite and doubled after 2000 updates in which it
+ * was, as `torch.amp.GradScaler` does (Micikevicius et al., "Mixed Precision Training", 2018).
+ *
  * @param state See `updateState`.
  * @param squared The squared norm [1].
  * @param constants Of AdamW, for the corrections of its bias.
  * @param clip The longest gradient allowed; Infinity for any.
- * @param gradientScale What every gradient is to be multiplied by before that, such as 1 / loss scale.
+ * @param gradientScale What every gradient is to be multiplied by before that, such as 1 / (number of processes).
  */
 export function decideUpdate(
   state: Tensor,
@@ -81,17 +91,29 @@ ${
       gpu,
       1,
       `if (group + lane == 0u) {
-    let norm = sqrt(squared[0]) * p.scale;
+    let lossScale = state[${STATE.lossScale}];
+    let isScaled = lossScale > 0.0;
+    var scale = p.scale;
+    if (isScaled) { scale /= lossScale; }
+    let norm = sqrt(squared[0]) * scale;
     state[${STATE.norm}] = norm;
     if ((bitcast<u32>(norm) & 0x7f800000u) != 0x7f800000u) {
       let t = state[${STATE.updates}] + 1.0;
       state[${STATE.updates}] = t;
-      state[${STATE.factor}] = p.scale * min(1.0, p.clip / (norm + 1e-6));
+      state[${STATE.factor}] = scale * min(1.0, p.clip / (norm + 1e-6));
       state[${STATE.correction1}] = 1.0 / rest(t * p.log1);
       state[${STATE.correction2}] = inverseSqrt(rest(t * p.log2));
+      if (isScaled) {
+        let since = state[${STATE.sinceScaled}] + 1.0;
+        let grows = since >= ${SCALE_INTERVAL}.0;
+        state[${STATE.sinceScaled}] = select(since, 0.0, grows);
+        state[${STATE.lossScale}] = select(lossScale, lossScale * 2.0, grows);
+      }
     } else {
       state[${STATE.skipped}] += 1.0;
       state[${STATE.factor}] = 0.0;
+      state[${STATE.sinceScaled}] = 0.0;
+      state[${STATE.lossScale}] = lossScale * 0.5;
     }
   }`,
     )

@@ -1,7 +1,8 @@
 import { ShapeError } from "./runtime/errors.ts";
 import type { Gpu } from "./runtime/gpu.ts";
 import type { Kernel } from "./runtime/kernel.ts";
-import type { Tensor } from "./runtime/tensor.ts";
+import { HALF, isHalf, reader } from "./runtime/precision.ts";
+import type { Dtype, Tensor } from "./runtime/tensor.ts";
 import { type Vectors, vectors } from "./runtime/vectors.ts";
 import { entry, rowLanes } from "./runtime/wgsl.ts";
 
@@ -21,18 +22,21 @@ function overRows(gpu: Gpu, body: string): string {
   );
 }
 
-function gatherKernel(gpu: Gpu, { size, code }: Vectors): Kernel {
-  return gpu.kernel(`gather_rows/${size}`, () =>
+function gatherKernel(gpu: Gpu, { size, code }: Vectors, dtype: Dtype): Kernel {
+  const half = isHalf(dtype) ? dtype : undefined;
+  const x = reader("x", dtype, "float32");
+  return gpu.kernel(`gather_rows/${size}${half ? `/${half}` : ""}`, () =>
     `${PARAMS}
-${code}
-@group(0) @binding(0) var<storage, read> x: array<T>;
+${code}${HALF[half ?? "float32"]}
+@group(0) @binding(0) var<storage, read> x: array<${x.type(size)}>;
 @group(0) @binding(1) var<storage, read> rows: array<u32>;
 @group(0) @binding(2) var<storage, read_write> y: array<T>;
 @group(0) @binding(3) var<uniform> p: Params;
 ${
       overRows(
         gpu,
-        "if (p.accumulate == 1u) { y[start + i] += x[at + i]; } else { y[start + i] = x[at + i]; }",
+        `let v = ${x.read(size, "at + i")};
+      if (p.accumulate == 1u) { y[start + i] += v; } else { y[start + i] = v; }`,
       )
     }`);
 }
@@ -63,12 +67,12 @@ ${code}
 ${overRows(gpu, "x[at + i] = T(0.0);")}`);
 }
 
-/** Copies rows of `x` to `y`, or adds them, outside of the tape. Row numbers beyond the last mean the last. */
+/** Copies rows of `x`, which may be in half precision, to `y`, or adds them, outside of the tape. Row numbers beyond the last mean the last. */
 export function gather(x: Tensor, rows: Tensor, y: Tensor, accumulate = false): void {
   const { gpu } = x;
   const v = vectors(x.width);
   const params = [rows.size, x.width / v.size, x.rows - 1, Number(accumulate)];
-  gpu.run(gatherKernel(gpu, v), [x, rows, y], params, rows.size);
+  gpu.run(gatherKernel(gpu, v, x.dtype), [x, rows, y], params, rows.size);
 }
 
 /** Copies `x` to rows of `y`, or adds it, outside of the tape. The rows must differ from each other. */

@@ -7,7 +7,13 @@ import { gatherRows } from "../kernels/rows.ts";
 import type { Tensor } from "../kernels/runtime/tensor.ts";
 import { packSequences } from "../kernels/sequences.ts";
 import { type ClipVisionConfig, patchCount } from "./config.ts";
-import { type Initial, parameter, type Parameters, type ParameterSpec } from "./parameters.ts";
+import {
+  type Initial,
+  linearWeight,
+  parameter,
+  type Parameters,
+  type ParameterSpec,
+} from "./parameters.ts";
 
 const ONE: Initial = { constant: 1 };
 const ZERO: Initial = { constant: 0 };
@@ -22,7 +28,7 @@ export function clipVisionSpecs(config: ClipVisionConfig): ParameterSpec[] {
     parameter(`${name}.bias`, [width], ZERO),
   ];
   const dense = (name: string, outputs: number, inputs: number): ParameterSpec[] => [
-    parameter(`${name}.weight`, [outputs, inputs], uniform(inputs)),
+    linearWeight(`${name}.weight`, outputs, inputs),
     parameter(`${name}.bias`, [outputs], ZERO),
   ];
   const at = "vision_model.embeddings";
@@ -32,6 +38,7 @@ export function clipVisionSpecs(config: ClipVisionConfig): ParameterSpec[] {
     {
       name: kernel.name,
       shape: [width, pixels],
+      operand: true,
       parts: [{ ...kernel, initial: uniform(pixels) }],
     },
     parameter(`${at}.position_embedding.weight`, [patchCount(config) + 1, width], { uniform: 0.3 }),
@@ -46,6 +53,7 @@ export function clipVisionSpecs(config: ClipVisionConfig): ParameterSpec[] {
     ): ParameterSpec => ({
       name: `${block}.self_attn.qkv_proj.${kind}`,
       shape: [3 * width, ...shape.slice(1)],
+      operand: kind === "weight",
       parts: ["q", "k", "v"].map((p) => ({
         name: `${block}.self_attn.${p}_proj.${kind}`,
         shape,

@@ -6,7 +6,13 @@ import type { Sequences } from "../kernels/sequences.ts";
 import { softmax } from "../kernels/softmax.ts";
 import { swiglu } from "../kernels/swiglu.ts";
 import type { MiniMindConfig } from "./config.ts";
-import { linearInitial, parameter, type ParameterSpec, stacked } from "./parameters.ts";
+import {
+  linearInitial,
+  linearWeight,
+  parameter,
+  type ParameterSpec,
+  stacked,
+} from "./parameters.ts";
 
 /** A parameter of the network by the rest of its name. */
 export type Weights = (name: string) => Tensor;
@@ -100,7 +106,7 @@ function swigluSpecs(at: string, width: number, inner: number): ParameterSpec[] 
       [`${at}.gate_proj.weight`, inner],
       [`${at}.up_proj.weight`, inner],
     ]),
-    parameter(`${at}.down_proj.weight`, [width, inner], linearInitial(inner)),
+    linearWeight(`${at}.down_proj.weight`, width, inner),
   ];
 }
 

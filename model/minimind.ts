@@ -16,7 +16,7 @@ import type { MiniMindConfig } from "./config.ts";
 import { type Balance, feedForward, feedForwardSpecs } from "./feed_forward.ts";
 import {
   type Initial,
-  linearInitial,
+  linearWeight,
   parameter,
   type Parameters,
   type ParameterSpec,
@@ -40,9 +40,7 @@ export interface CachedRows {
 export function miniMindSpecs(config: MiniMindConfig): ParameterSpec[] {
   const { hidden_size: width, num_key_value_heads: kvHeads } = config;
   const headDim = width / config.num_attention_heads;
-  const specs = [
-    parameter("model.embed_tokens.weight", [config.vocab_size, width], linearInitial(width)),
-  ];
+  const specs = [linearWeight("model.embed_tokens.weight", config.vocab_size, width)];
   for (let layer = 0; layer < config.num_hidden_layers; layer++) {
     const at = `model.layers.${layer}`;
     specs.push(
@@ -52,7 +50,7 @@ export function miniMindSpecs(config: MiniMindConfig): ParameterSpec[] {
         [`${at}.self_attn.k_proj.weight`, kvHeads * headDim],
         [`${at}.self_attn.v_proj.weight`, kvHeads * headDim],
       ]),
-      parameter(`${at}.self_attn.o_proj.weight`, [width, width], linearInitial(width)),
+      linearWeight(`${at}.self_attn.o_proj.weight`, width, width),
       parameter(`${at}.post_attention_layernorm.weight`, [width], ONE),
       ...feedForwardSpecs(`${at}.mlp`, config),
     );

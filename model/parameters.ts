@@ -1,7 +1,9 @@
+import { roundToHalf } from "../kernels/half.ts";
 import { ShapeError } from "../kernels/runtime/errors.ts";
 import type { Gpu } from "../kernels/runtime/gpu.ts";
 import { roundUp } from "../kernels/runtime/kernel.ts";
-import { sizeOf, type Tensor } from "../kernels/runtime/tensor.ts";
+import { isHalf, type Precision } from "../kernels/runtime/precision.ts";
+import { DTYPE_BYTES, sizeOf, type Tensor } from "../kernels/runtime/tensor.ts";
 import { ChunkedReader } from "./chunked_reader.ts";
 import {
   fromFloat32,
@@ -10,69 +12,10 @@ import {
   readChecked,
   toFloat32,
 } from "./host_tensor.ts";
+import { drawInitial, type ParameterPart, type ParameterSpec } from "./parameter_spec.ts";
 import type { Random } from "./random.ts";
 
-/** How a parameter's values are drawn when no weights are loaded: uniform in ±`uniform`, or all `constant`. */
-export type Initial = { uniform: number } | { constant: number };
-
-/** One tensor in a weight file: some rows of a parameter. */
-export interface ParameterPart {
-  /** Its name in weight files. */
-  readonly name: string;
-  /** Its shape in weight files. */
-  readonly shape: readonly number[];
-  /** How it is drawn anew. */
-  readonly initial: Initial;
-}
-
-/**
- * A parameter of a model: one tensor on the device, made of one or more tensors of a weight file below each other,
- * so that one matrix product serves them all.
- */
-export interface ParameterSpec {
-  /** Its name in the model. */
-  readonly name: string;
-  /** Its shape. */
-  readonly shape: readonly number[];
-  /** What it consists of, from the first row to the last. */
-  readonly parts: readonly ParameterPart[];
-}
-
-/** A parameter that is a single tensor of the weight file. */
-export function parameter(name: string, shape: readonly number[], initial: Initial): ParameterSpec {
-  return { name, shape, parts: [{ name, shape, initial }] };
-}
-
-/** Several linear layers of one input as one parameter, their weights below each other, each with its rows. */
-export function stacked(
-  name: string,
-  inputs: number,
-  parts: readonly [name: string, rows: number][],
-): ParameterSpec {
-  const initial = linearInitial(inputs);
-  const rows = parts.reduce((sum, [, n]) => sum + n, 0);
-  return {
-    name,
-    shape: [rows, inputs],
-    parts: parts.map(([part, n]) => ({ name: part, shape: [n, inputs], initial })),
-  };
-}
-
-/** The initial scale of a linear layer's weight and bias, as PyTorch draws them: ±1/√inputs. */
-export function linearInitial(inputs: number): Initial {
-  return { uniform: 1 / Math.sqrt(inputs) };
-}
-
-/** Draws `count` values as `initial` says. */
-export function drawInitial(
-  initial: Initial,
-  count: number,
-  random: Random,
-): Float32Array<ArrayBuffer> {
-  const values = new Float32Array(count);
-  if ("constant" in initial) return values.fill(initial.constant);
-  return values.map(() => (2 * random.float() - 1) * initial.uniform);
-}
+export * from "./parameter_spec.ts";
 
 /** Parameters that train together: their values lie in one flat tensor, their gradients in another, in the same places. */
 export interface ParameterGroup {
@@ -82,18 +25,31 @@ export interface ParameterGroup {
   readonly values: Tensor;
   /** All gradients. */
   readonly gradients: Tensor;
+  /** All values in half precision, where products read them so. */
+  readonly halves?: Tensor;
   /** The parameters inside, in order. */
   readonly tensors: readonly Tensor[];
   /** Their names. */
   readonly names: readonly string[];
 }
 
-const ALIGN = 64; // elements: 256 bytes, at which every device can bind
+const ALIGN = 256; // bytes, at which every device can bind
+
+/** How a model's parameters are kept on the device. */
+export interface ParameterOptions {
+  /** The group in which a parameter trains, or nothing when it is frozen. */
+  readonly train?: ((spec: ParameterSpec) => string | undefined) | undefined;
+  /** To what the operands of matrix products are rounded; float32 unless given. */
+  readonly precision?: Precision | undefined;
+  /** Whether they will be saved. What is frozen then keeps its float32 beside bfloat16, which has fewer digits than files. */
+  readonly saved?: boolean;
+}
 
 /**
  * The parameters of a model on the device.
  *
- * Those that train lie together in flat groups, so that the optimizer takes them all in one pass.
+ * Those that train lie together in flat groups, so that the optimizer takes them all in one pass. In half precision the
+ * operands of matrix products have a copy in it, and those that are frozen nothing else.
  */
 export class Parameters implements Disposable {
   /** What the model consists of. */
@@ -102,25 +58,25 @@ export class Parameters implements Disposable {
   readonly groups: readonly ParameterGroup[];
   readonly #gpu: Gpu;
   readonly #tensors = new Map<string, Tensor>();
+  readonly #precision: Precision;
 
-  /**
-   * Allocates parameters, with undefined values.
-   *
-   * @param gpu The device.
-   * @param specs What to allocate.
-   * @param train The group in which a parameter trains, or nothing when it is frozen.
-   */
+  /** Allocates the parameters of a model, with undefined values. */
   constructor(
     gpu: Gpu,
     specs: readonly ParameterSpec[],
-    train: (spec: ParameterSpec) => string | undefined = () => undefined,
+    { train = () => undefined, precision = "float32", saved = false }: ParameterOptions = {},
   ) {
     this.#gpu = gpu;
+    this.#precision = precision;
     this.specs = specs;
     const byGroup = Map.groupBy(specs, train);
     this.groups = gpu.detached(() => {
       for (const spec of byGroup.get(undefined) ?? []) {
-        this.#tensors.set(spec.name, gpu.empty(spec.shape, "float32", "frozen weights"));
+        const dtype = spec.operand ? precision : "float32";
+        const keeps = dtype === "bfloat16" && saved;
+        const tensor = gpu.empty(spec.shape, keeps ? "float32" : dtype, "frozen weights");
+        if (keeps) tensor.half = gpu.empty(spec.shape, dtype, "frozen weights");
+        this.#tensors.set(spec.name, tensor);
       }
       byGroup.delete(undefined);
       return [...byGroup].flatMap(([name, members]) => this.#allocate(name!, members));
@@ -151,19 +107,39 @@ export class Parameters implements Disposable {
     return this.groups.flatMap(({ tensors }) => tensors).reduce((sum, { size }) => sum + size, 0);
   }
 
+  /** Bytes of the values, their copies and their gradients. */
+  get bytes(): number {
+    const flat = this.groups.flatMap(({ values, gradients, halves }) =>
+      halves ? [values, gradients, halves] : [values, gradients]
+    );
+    const frozen = [...this.#tensors.values()].filter(({ requiresGrad }) => !requiresGrad);
+    const copies = frozen.flatMap((tensor) => tensor.half ? [tensor, tensor.half] : [tensor]);
+    return [...flat, ...copies].reduce((sum, { bytes }) => sum + bytes, 0);
+  }
+
   /** Draws all values anew, in the order of the specs. Parts for which `only` is false keep theirs. */
   initialize(random: Random, only: (part: ParameterPart) => boolean = () => true): void {
     for (const { part, target } of this.#places()) {
       if (!only(part)) continue;
-      this.#gpu.write(target, drawInitial(part.initial, target.size, random));
+      this.#write(target, drawInitial(part.initial, target.size, random));
     }
+    this.refresh();
   }
 
   /** Reads values from tensors that `matchWeights` has found to fit, one at a time. Parts that `from` lacks keep theirs. */
   async load(from: ReadonlyMap<string, HostTensor>): Promise<void> {
     for (const { part, target } of this.#places()) {
       const tensor = from.get(part.name);
-      if (tensor) this.#gpu.write(target, toFloat32(await readChecked(tensor), tensor.dtype));
+      if (tensor) this.#write(target, toFloat32(await readChecked(tensor), tensor.dtype));
+    }
+    this.refresh();
+  }
+
+  /** Makes the copies in half precision anew, after values have been written. */
+  refresh(): void {
+    for (const { values, halves } of this.groups) if (halves) roundToHalf(values, halves);
+    for (const tensor of this.#tensors.values()) {
+      if (tensor.half && !tensor.requiresGrad) roundToHalf(tensor, tensor.half);
     }
   }
 
@@ -171,13 +147,17 @@ export class Parameters implements Disposable {
   *tensors(dtype: HostDtype = "float32"): Generator<HostTensor> {
     const reader = new ChunkedReader(this.#gpu, this.specs.map(({ name }) => this.get(name)));
     for (const [index, { name, shape, parts }] of this.specs.entries()) {
+      const kept = this.get(name).dtype as Precision;
+      const bytes = DTYPE_BYTES[kept];
       let start = 0;
       for (const part of parts) {
         const at = start;
         const size = sizeOf(part.shape);
         start += size;
-        const read = async (): Promise<Uint8Array<ArrayBuffer>> =>
-          fromFloat32(new Float32Array(await reader.read(index), 4 * at, size), dtype);
+        const read = async (): Promise<Uint8Array<ArrayBuffer>> => {
+          const values = new Uint8Array(await reader.read(index), bytes * at, bytes * size);
+          return fromFloat32(toFloat32(values, kept), dtype);
+        };
         yield { name: part.name, dtype, shape: part.shape, read };
       }
       if (start !== sizeOf(shape)) {
@@ -193,12 +173,16 @@ export class Parameters implements Disposable {
 
   /** Frees everything. */
   [Symbol.dispose](): void {
-    for (const { values, gradients, tensors } of this.groups) {
+    for (const { values, gradients, halves, tensors } of this.groups) {
       for (const tensor of tensors) tensor.grad?.dispose();
       values.dispose();
       gradients.dispose();
+      halves?.dispose();
     }
-    for (const tensor of this.#tensors.values()) tensor.dispose();
+    for (const tensor of this.#tensors.values()) {
+      tensor.half?.dispose();
+      tensor.dispose();
+    }
     this.#tensors.clear();
   }
 
@@ -214,12 +198,21 @@ export class Parameters implements Disposable {
     }
   }
 
+  #write(target: Tensor, values: Float32Array<ArrayBuffer>): void {
+    const { dtype } = target;
+    if (!isHalf(dtype)) return this.#gpu.write(target, values);
+    const { buffer, byteOffset } = fromFloat32(values, dtype);
+    this.#gpu.write(target, new Uint16Array(buffer, byteOffset, values.length));
+  }
+
   /** Lays parameters out in as many flat tensors as the device's largest binding asks for. */
   #allocate(name: string, members: readonly ParameterSpec[]): ParameterGroup[] {
     const most = this.#gpu.device.limits.maxStorageBufferBindingSize / 4;
+    const precision = this.#precision;
+    const align = ALIGN / DTYPE_BYTES[precision];
     const runs: { specs: ParameterSpec[]; size: number }[] = [];
     for (const spec of members) {
-      const size = roundUp(sizeOf(spec.shape), ALIGN);
+      const size = roundUp(sizeOf(spec.shape), align);
       const last = runs.at(-1);
       if (last && last.size + size <= most) {
         last.specs.push(spec);
@@ -229,16 +222,21 @@ export class Parameters implements Disposable {
     return runs.map(({ specs, size }) => {
       const values = this.#gpu.zeros([size], "float32", "trained weights");
       const gradients = this.#gpu.zeros([size], "float32", "gradients");
+      const halves = isHalf(precision)
+        ? this.#gpu.zeros([size], precision, "trained weights in half precision")
+        : undefined;
       let start = 0;
       const tensors = specs.map((spec) => {
         const tensor = values.view(spec.shape, start);
         tensor.grad = gradients.view(spec.shape, start);
         tensor.requiresGrad = true;
-        start += roundUp(tensor.size, ALIGN);
+        if (halves && spec.operand) tensor.half = halves.view(spec.shape, start);
+        start += roundUp(tensor.size, align);
         this.#tensors.set(spec.name, tensor);
         return tensor;
       });
-      return { name, values, gradients, tensors, names: specs.map(({ name }) => name) };
+      const names = specs.map(({ name }) => name);
+      return { name, values, gradients, ...halves && { halves }, tensors, names };
     });
   }
 }

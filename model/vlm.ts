@@ -6,6 +6,7 @@ import { normalizePixels } from "../kernels/patches.ts";
 import { gatherRows, spliceRows } from "../kernels/rows.ts";
 import { ShapeError } from "../kernels/runtime/errors.ts";
 import type { Gpu } from "../kernels/runtime/gpu.ts";
+import type { Precision } from "../kernels/runtime/precision.ts";
 import type { Tensor } from "../kernels/runtime/tensor.ts";
 import { packSequences, type Sequences } from "../kernels/sequences.ts";
 import type { Batch } from "./batch.ts";
@@ -15,6 +16,7 @@ import type { Balance } from "./feed_forward.ts";
 import { MiniMind, miniMindSpecs } from "./minimind.ts";
 import {
   linearInitial,
+  linearWeight,
   parameter,
   type ParameterGroup,
   Parameters,
@@ -27,6 +29,8 @@ export interface VlmConfig {
   readonly language: MiniMindConfig;
   /** The vision tower; a model without one is the language model alone. */
   readonly vision?: ClipVisionConfig | undefined;
+  /** Whether the tower is saved with the model although it is frozen, because it was trained with it before. */
+  readonly ownsVision?: boolean;
   /** Mean of each colour, of pixels in 0…1. */
   readonly imageMean: readonly [number, number, number];
   /** Standard deviation of each colour. */
@@ -43,7 +47,7 @@ export function projectionSpecs({ language, vision }: VlmConfig): ParameterSpec[
   const features = vision.hidden_size * (vision.spatial_merge_size ?? 1) ** 2;
   const initial = linearInitial(features);
   return [
-    parameter(`${at}.weight`, [language.hidden_size, features], initial),
+    linearWeight(`${at}.weight`, language.hidden_size, features),
     parameter(`${at}.bias`, [language.hidden_size], initial),
   ];
 }
@@ -62,20 +66,23 @@ export class Vlm implements Disposable {
   /** Parameters of the vision tower. */
   readonly visionParameters: Parameters;
   /** Whether the tower is saved with the model, because it has been trained with it. */
-  ownsVision: boolean;
+  readonly ownsVision: boolean;
   /** The language model. */
   readonly language: MiniMind;
   readonly #vision: ClipVision | undefined;
 
   /** Allocates a model with undefined weights; initialise or load both sets of parameters next. */
-  constructor(gpu: Gpu, config: VlmConfig, train?: TrainPolicy) {
+  constructor(gpu: Gpu, config: VlmConfig, train?: TrainPolicy, precision?: Precision) {
     this.gpu = gpu;
     this.config = config;
     const specs = [...miniMindSpecs(config.language), ...projectionSpecs(config)];
-    this.parameters = new Parameters(gpu, specs, train);
+    this.parameters = new Parameters(gpu, specs, { train, precision, saved: true });
     const visionSpecs = config.vision ? clipVisionSpecs(config.vision) : [];
-    this.visionParameters = new Parameters(gpu, visionSpecs, train);
-    this.ownsVision = this.visionParameters.trainedCount > 0;
+    this.visionParameters = new Parameters(gpu, visionSpecs, {
+      ...{ train, precision },
+      saved: config.ownsVision ?? false,
+    });
+    this.ownsVision = config.ownsVision || this.visionParameters.trainedCount > 0;
     this.language = new MiniMind(gpu, config.language, this.parameters);
     this.#vision = config.vision && new ClipVision(config.vision, this.visionParameters);
   }

@@ -155,10 +155,10 @@ async function checkGrouped(
   const compared = layout === "TN" ? given.length : used * n;
   const expected = groupedReference(layout, aHost, bHost, rowExperts, [experts, m, n, k])
     .subarray(0, compared);
-  groupedProduct(layout, a, b, out, routing, true, family);
+  groupedProduct(layout, a, b, out, routing, true, "float32", family);
   const added = expected.map((v, i) => v + given[i]!);
   assertClose((await gpu.read(out)).subarray(0, compared), added, 2e-6, `${name} added`);
-  groupedProduct(layout, a, b, out, routing, false, family);
+  groupedProduct(layout, a, b, out, routing, false, "float32", family);
   assertClose((await gpu.read(out)).subarray(0, compared), expected, 2e-6, name);
 }
 

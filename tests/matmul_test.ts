@@ -6,32 +6,10 @@ import type { Gpu } from "../kernels/runtime/gpu.ts";
 import type { Tensor } from "../kernels/runtime/tensor.ts";
 import { assertClose, checkOperation } from "./support/gradient_check.ts";
 import { gpuTest } from "./support/gpu.ts";
+import { type Extents, productReference as reference } from "./support/product_reference.ts";
 import { seeded } from "./support/seeded.ts";
 
-type Extents = readonly [m: number, n: number, k: number];
-
 const LAYOUTS: readonly Layout[] = ["NT", "NN", "TN"];
-
-/** C = op(A)·op(B) in float64. */
-function reference(
-  layout: Layout,
-  a: ArrayLike<number>,
-  b: ArrayLike<number>,
-  [m, n, k]: Extents,
-): Float64Array {
-  const c = new Float64Array(m * n);
-  for (let i = 0; i < m; i++) {
-    for (let j = 0; j < n; j++) {
-      let sum = 0;
-      for (let l = 0; l < k; l++) {
-        sum += a[layout === "TN" ? l * m + i : i * k + l]! *
-          b[layout === "NT" ? j * k + l : l * n + j]!;
-      }
-      c[i * n + j] = sum;
-    }
-  }
-  return c;
-}
 
 /** A tensor of random numbers inside a larger one, at an offset of 256 bytes, and its numbers. */
 function inside(
@@ -181,7 +159,7 @@ gpuTest("linear names the shapes that do not fit", (gpu) => {
 gpuTest("a measured choice stands for products of its class", (gpu) => {
   using _scope = gpu.scope();
   const [a, b, out] = [gpu.empty([40, 8]), gpu.empty([56, 8]), gpu.empty([40, 56])];
-  const problem = { layout: "NT", a, b, out, m: 40, n: 56, k: 8 } as const;
+  const problem = { layout: "NT", a, b, out, m: 40, n: 56, k: 8, precision: "float32" } as const;
   assertEquals(productClass(problem), "NT/64/64/8/000");
   assertEquals(productClass({ ...problem, m: 41 }), "NT/64/64/8/100");
   const ruled = chooseKernel(problem);

@@ -163,6 +163,47 @@ folderTest("a run that stops in the middle of an epoch goes on to the last bit",
   await assertRejects(() => sft(resumed), GlimpseError, "rows was 8 and is 16");
 });
 
+folderTest("a run in float16 goes on to the last bit, in no other precision", async (dir) => {
+  const flags = [
+    ...SIZE,
+    "--root",
+    dir,
+    "--epochs",
+    "2",
+    "--batch_size",
+    "4",
+    "--dtype",
+    "float16",
+  ];
+  const name = (n: string) => [
+    ...["--from_weight", "llm", "--save_weight", n],
+    ...["--learning_rate", "1e-3"],
+  ];
+  assertEquals(await sft([...flags, ...name("whole")]), 0);
+  assertEquals(await sft([...flags, ...name("parts"), "--max_steps", "3"]), 0);
+  const meta = join(dir, "checkpoints", "parts_64_resume", "meta.json");
+  const { trainer, fixed } = JSON.parse(await Deno.readTextFile(meta));
+  assertEquals([trainer.loss_scale, fixed.dtype], [65536, "float16"]);
+  const resumed = [...flags, ...name("parts"), "--from_resume", "1"];
+  await assertRejects(
+    () => sft(resumed.map((arg) => arg === "float16" ? "float32" : arg)),
+    GlimpseError,
+    "dtype was float16 and is float32",
+  );
+  assertEquals(await sft(resumed), 0);
+  const [whole, parts] = [await metricsOf(dir, "whole"), await metricsOf(dir, "parts")];
+  assertEquals(
+    parts.map(({ seconds: _, ...rest }) => rest),
+    whole.map(({ seconds: _, ...rest }) => rest),
+  );
+  assertEquals(whole.map(({ step, loss_scale }) => [step, loss_scale]), [
+    [1, 65536],
+    [2, 65536],
+    [3, 65536],
+    [4, 65536],
+  ]);
+});
+
 folderTest("a checkpoint of the original is taken up", async (dir) => {
   const flags = [...SIZE, "--root", dir, "--epochs", "2", "--batch_size", "4"];
   const name = (n: string) => ["--save_weight", n, "--learning_rate", "1e-2"];

@@ -32,7 +32,7 @@ export interface RunState {
   readonly weights: string;
   /** What must be the same when the run goes on, by name. */
   readonly fixed: Readonly<Record<string, string | number | boolean>>;
-  /** Numbers of the trainer itself, such as a loss scale. */
+  /** Numbers of the trainer itself, for people: the loss scale in float16, which the tensor `optimizer` holds. */
   readonly trainer: Readonly<Record<string, number>>;
 }
 
@@ -49,12 +49,17 @@ export class Checkpoints {
   /** The folder. */
   readonly folder: string;
   readonly #keep: number;
-  #own = false;
+  #newest: string | undefined;
 
   /** Checkpoints in a folder, of which the last `keep` are kept; those of another run go with the first that is saved. */
   constructor(folder: string, keep: number) {
     this.folder = folder;
     this.#keep = keep;
+  }
+
+  /** The path of the last one that this run has saved or gone on from. */
+  get newest(): string | undefined {
+    return this.#newest;
   }
 
   /** Writes a checkpoint; the ones before stay whole until it is. */
@@ -72,9 +77,9 @@ export class Checkpoints {
     await writeFileAtomic(join(this.folder, name), chunks);
     await writeFileAtomic(join(this.folder, "meta.json"), JSON.stringify(state, null, 2) + "\n");
     const files = await this.#files();
-    const old = this.#own ? files.slice(0, -this.#keep) : files.filter((file) => file !== name);
+    const old = this.#newest ? files.slice(0, -this.#keep) : files.filter((file) => file !== name);
     for (const file of old) await Deno.remove(join(this.folder, file));
-    this.#own = true;
+    this.#newest = join(this.folder, name);
   }
 
   /** The state of the newest checkpoint, if there is one. */
@@ -97,7 +102,7 @@ export class Checkpoints {
     for (const [name, tensor] of matched) {
       gpu.write(targets.get(name)!, toFloat32(await readChecked(tensor), tensor.dtype));
     }
-    this.#own = true;
+    this.#newest = path;
   }
 
   /** The files, oldest first. */

@@ -24,12 +24,19 @@ export class Guards {
   }
 
   /**
-   * Looks at an update.
+   * Looks at an update. One that is left out because its scaled gradient exceeds float16 counts neither way.
    *
    * @throws {GlimpseError} when too many in a row were left out.
    */
-  check({ step, loss, grad_norm: norm }: StepMetrics): void {
+  check({ step, loss, grad_norm: norm, loss_scale: lossScale = 0 }: StepMetrics): void {
     if (!Number.isFinite(norm)) {
+      if (Number.isFinite(loss) && lossScale >= 1) {
+        this.#say(
+          `update ${step}: a gradient exceeds float16; the update is left out and the loss scale ` +
+            `is now ${lossScale}.`,
+        );
+        return;
+      }
       this.#say(
         `update ${step}: the gradient is not finite (loss ${loss}); the update is left out.`,
       );

@@ -22,7 +22,7 @@ export interface MemoryEstimate {
 }
 
 /**
- * Estimates the memory of a training step from what its operations keep for the backward pass, in float32.
+ * Estimates the memory of a training step from what its operations keep for the backward pass, which is float32.
  *
  * @param vlm The model, with what trains decided.
  * @param shape The largest batch.
@@ -30,7 +30,7 @@ export interface MemoryEstimate {
 export function estimateMemory(vlm: Vlm, { samples, length }: BatchShape): MemoryEstimate {
   const { language, vision } = vlm.config;
   const all = [vlm.parameters, vlm.visionParameters];
-  const parameters = all.reduce((sum, p) => sum + 4 * (p.count + 3 * p.trainedCount), 0);
+  const parameters = all.reduce((sum, p) => sum + p.bytes + 8 * p.trainedCount, 0);
   const rows = samples * length;
   const visionRows = vision ? samples * (patchCount(vision) + 1) : 0;
   const trains = vlm.parameters.groups.some(({ name }) => name === "language");

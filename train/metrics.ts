@@ -14,11 +14,13 @@ export interface StepMetrics {
   lr: number;
   /** Norm of the whole gradient before clipping. */
   grad_norm: number;
+  /** By what losses are multiplied from then on, in float16. */
+  loss_scale?: number;
   /** Rows that went through the language model. */
   tokens: number;
   /** Samples. */
   samples: number;
-  /** Seconds since the step before. */
+  /** Seconds that it took, the mean of the steps whose numbers were read together. */
   seconds: number;
 }
 

@@ -4,6 +4,7 @@ import { loadImageProcessor, loadTokenizer } from "../data/model_folder.ts";
 import { loadVlm, readClipConfig } from "../data/vlm_files.ts";
 import { UsageError } from "../kernels/runtime/errors.ts";
 import type { Gpu } from "../kernels/runtime/gpu.ts";
+import type { Precision } from "../kernels/runtime/precision.ts";
 import { pictureTokens } from "../model/config.ts";
 import { Random } from "../model/random.ts";
 import type { Tokenizer } from "../model/tokenizer.ts";
@@ -84,6 +85,7 @@ export async function openVlm(
   gpu: Gpu,
   settings: RunSettings,
   { vocabSize }: Tokenizer,
+  precision: Precision,
   report: ProgressReport,
 ): Promise<Vlm> {
   const { folder, fromWeight, hiddenSize, pictures, freezeVision } = settings;
@@ -100,6 +102,7 @@ export async function openVlm(
       normalization: { imageMean: processor.mean, imageStd: processor.std },
     },
     train: (layers) => trainPolicy(settings.freeze, layers, freezeVision),
+    precision,
     random: new Random(settings.seed),
   });
   const { vision } = vlm.config;
@@ -113,7 +116,7 @@ export async function openVlm(
   const memory = checkMemory(vlm, shape, gpu.info.software ? availableMemory() : undefined);
   const millions = (n: number) => (n / 1e6).toFixed(3);
   report.say(
-    `${gpu.info.name}: ${millions(vlm.parameters.count)} M parameters` +
+    `${gpu.info.name}, ${precision}: ${millions(vlm.parameters.count)} M parameters` +
       `${vision ? ` and a vision tower of ${millions(vlm.visionParameters.count)} M` : ""}; ${
         millions(vlm.parameters.trainedCount + vlm.visionParameters.trainedCount)
       } M train` +

@@ -1,3 +1,4 @@
+import { roundToHalf } from "../kernels/half.ts";
 import {
   adamw,
   type AdamWConstants,
@@ -16,6 +17,8 @@ import type { NamedTensor } from "./checkpoint.ts";
 export interface AdamWOptions extends Partial<AdamWConstants> {
   /** Longest gradient; longer ones are scaled down to it. Infinity for any length. */
   readonly clip: number;
+  /** By what losses are multiplied at first, which then adapts: for float16. Losses stay as they are unless given. */
+  readonly lossScale?: number | undefined;
 }
 
 /** What became of an update, read from the device. */
@@ -24,6 +27,8 @@ export interface UpdateOutcome {
   readonly norm: number;
   /** Updates left out so far because the gradient was not finite. */
   readonly skipped: number;
+  /** By what losses are multiplied from now on; 0 for losses as they are. */
+  readonly lossScale: number;
 }
 
 /** AdamW over flat groups of parameters, with the gradient clipped to a length. */
@@ -32,23 +37,38 @@ export class AdamW implements Disposable {
   readonly #groups: readonly ParameterGroup[];
   readonly #constants: AdamWConstants;
   readonly #clip: number;
+  readonly #lossScale: number;
   readonly #moments: readonly { first: Tensor; second: Tensor }[];
   readonly #state: Tensor;
 
   /** An optimizer whose moments are zero. */
   constructor(gpu: Gpu, groups: readonly ParameterGroup[], options: AdamWOptions) {
-    const { clip, beta1 = 0.9, beta2 = 0.999, eps = 1e-8, weightDecay = 0.01 } = options;
+    const { clip, lossScale = 0, beta1 = 0.9, beta2 = 0.999, eps = 1e-8, weightDecay = 0.01 } =
+      options;
     this.#gpu = gpu;
     this.#groups = groups;
     this.#constants = { beta1, beta2, eps, weightDecay };
     this.#clip = clip;
+    this.#lossScale = lossScale;
     [this.#moments, this.#state] = gpu.detached(() => [
       groups.map(({ values }) => ({
         first: gpu.zeros(values.shape, "float32", "optimizer"),
         second: gpu.zeros(values.shape, "float32", "optimizer"),
       })),
-      updateState(gpu),
+      updateState(gpu, 0, lossScale),
     ]);
+  }
+
+  /** The gradient of a loss from which a backward pass begins [1]: 1, or the loss scale. The caller's to free. */
+  seed(): Tensor {
+    const gpu = this.#gpu;
+    return gpu.detached(() => {
+      if (!this.#lossScale) return gpu.tensor(new Float32Array([1]), [1], "seed");
+      using scale = this.#state.view([1], STATE.lossScale);
+      const seed = gpu.empty([1], "float32", "seed");
+      gpu.copy(scale, seed);
+      return seed;
+    });
   }
 
   /**
@@ -68,15 +88,16 @@ export class AdamW implements Disposable {
     const rateTensor = gpu.tensor(perGroup, [perGroup.length], "learning rates");
     const squared = squaredNorm(this.#groups.map(({ gradients }) => gradients));
     decideUpdate(this.#state, squared, this.#constants, this.#clip, gradientScale);
-    this.#groups.forEach(({ values, gradients }, i) =>
+    this.#groups.forEach(({ values, gradients, halves }, i) => {
       adamw(
         { values, gradients, ...this.#moments[i]! },
         this.#state,
         rateTensor,
         i,
         this.#constants,
-      )
-    );
+      );
+      if (halves) roundToHalf(values, halves);
+    });
     const outcome = gpu.empty(this.#state.shape, "float32", "outcome of an update");
     gpu.copy(this.#state, outcome);
     return scope.release(outcome);
@@ -84,7 +105,8 @@ export class AdamW implements Disposable {
 
   /** Reads what `step` returned. */
   static outcome(values: Float32Array): UpdateOutcome {
-    return { norm: values[STATE.norm]!, skipped: values[STATE.skipped]! };
+    const { norm, skipped, lossScale } = STATE;
+    return { norm: values[norm]!, skipped: values[skipped]!, lossScale: values[lossScale]! };
   }
 
   /** Everything that must be kept to go on later, by name: the trained parameters, their moments, the state. The views are freed with `scope`. */
@@ -130,6 +152,7 @@ export class AdamW implements Disposable {
     }
     const state = new Float32Array(this.#state.size);
     state[STATE.updates] = updates;
+    state[STATE.lossScale] = this.#lossScale;
     gpu.write(this.#state, state);
   }
 

@@ -1,7 +1,9 @@
 import { join } from "@std/path";
 import type { LoadedBatch, Loader } from "../data/loader.ts";
 import { loadStrictly, saveVlm } from "../data/vlm_files.ts";
+import { DeviceError } from "../kernels/runtime/errors.ts";
 import { Gpu } from "../kernels/runtime/gpu.ts";
+import type { Precision } from "../kernels/runtime/precision.ts";
 import type { Vlm } from "../model/vlm.ts";
 import config from "../deno.json" with { type: "json" };
 import { answer } from "./answers.ts";
@@ -10,6 +12,7 @@ import { dataFingerprint } from "./fingerprint.ts";
 import { openData, openVlm, type RunData } from "./open_run.ts";
 import { AdamW } from "./optimizer.ts";
 import { openOriginalResume } from "./original_resume.ts";
+import { choosePrecision, LOSS_SCALE } from "./precision.ts";
 import type { ProgressReport } from "./progress.ts";
 import { runName, type RunResult, type RunSettings, weightPath } from "./settings.ts";
 import { Trainer, type Update } from "./trainer.ts";
@@ -30,18 +33,26 @@ export async function runTraining(
 ): Promise<RunResult> {
   await using data = await openData(settings, report);
   using gpu = await Gpu.open(settings.device);
-  using vlm = await openVlm(gpu, settings, data.tokenizer, report);
+  const precision = choosePrecision(gpu.info, settings.dtype);
+  using vlm = await openVlm(gpu, settings, data.tokenizer, precision, report);
   const { gradClip: clip, adamw } = settings;
-  using optimizer = new AdamW(gpu, vlm.groups, { clip, ...adamw });
+  const lossScale = precision === "float16" ? LOSS_SCALE : undefined;
+  using optimizer = new AdamW(gpu, vlm.groups, { clip, lossScale, ...adamw });
   const folder = join(settings.folder.checkpoints, `${runName(settings)}_resume`);
   const checkpoints = new Checkpoints(folder, settings.keep);
-  const fixed = await fixedSettings(settings, vlm, data.train);
+  const fixed = await fixedSettings(settings, precision, vlm, data.train);
   const start = settings.resume
     ? await resume(checkpoints, fixed, data.train, vlm, optimizer, report)
     : { epoch: 0, step: 0, updates: 0, loss: NaN };
   await using watch = await RunWatch.open(settings, report, gpu, start);
   using run = new TrainingRun(settings, data, vlm, optimizer, checkpoints, fixed, start, watch);
-  return await run.train(signal);
+  try {
+    return await run.train(signal);
+  } catch (error) {
+    const { newest } = checkpoints;
+    if (newest) report.say(`The last checkpoint is ${newest}; --from_resume 1 goes on from it.`);
+    throw error;
+  }
 }
 
 /** A run in progress. */
@@ -55,7 +66,9 @@ class TrainingRun implements Disposable {
   readonly #start: Start;
   readonly #watch: RunWatch;
   readonly #trainer: Trainer;
-  #best = Infinity;
+  #best: number;
+  /** The batch of the last update, until a checkpoint holds it. */
+  #unsaved: LoadedBatch | undefined;
 
   constructor(
     settings: RunSettings,
@@ -78,6 +91,7 @@ class TrainingRun implements Disposable {
     this.#fixed = fixed;
     this.#start = start;
     this.#watch = watch;
+    this.#best = watch.bestValidation;
     const options = {
       epochs,
       stepsPerEpoch: data.train.stepsPerEpoch,
@@ -89,7 +103,19 @@ class TrainingRun implements Disposable {
     this.#trainer = new Trainer(vlm, optimizer, options, start.updates);
   }
 
+  /** Trains to the end; what was learnt before a bad row or weight is saved. */
   async train(signal: AbortSignal): Promise<RunResult> {
+    try {
+      return await this.#train(signal);
+    } catch (error) {
+      if (this.#unsaved && !(error instanceof DeviceError)) {
+        await this.#save(this.#unsaved, "stopped");
+      }
+      throw error;
+    }
+  }
+
+  async #train(signal: AbortSignal): Promise<RunResult> {
     const { epochs, maxSteps = Infinity, saveInterval, sampleEvery } = this.#settings;
     const { epoch, step } = this.#start;
     const { stepsPerEpoch } = this.#data.train;
@@ -98,10 +124,12 @@ class TrainingRun implements Disposable {
     for await (const placed of this.#data.train.batches({ epoch, step, epochs })) {
       this.#mention(placed);
       const before = this.#trainer.updates;
-      this.#show(await this.#trainer.step(placed));
+      const read = await this.#trainer.step(placed);
       const batch = placed.step + 1;
       const { updates } = this.#trainer;
       const updated = updates > before;
+      if (updated) this.#unsaved = placed;
+      this.#show(read);
       const last = placed.epoch + 1 === epochs && batch === stepsPerEpoch;
       interrupted = signal.aborted;
       const ends = last || interrupted || (updated && updates >= maxSteps);
@@ -112,12 +140,13 @@ class TrainingRun implements Disposable {
       due = false;
       end = last ? "finished" : ends ? "stopped" : "running";
       await this.#save(placed, end);
+      await this.#validate();
       if (ends) break;
     }
     return {
       updates: this.#trainer.updates,
       saved: this.#weights(),
-      interrupted,
+      interrupted: interrupted && end !== "finished",
       report: await this.#watch.end(end === "running" ? "stopped" : end),
     };
   }
@@ -155,6 +184,7 @@ class TrainingRun implements Disposable {
   }
 
   async #save({ epoch, step }: LoadedBatch, state: RunState["state"]): Promise<void> {
+    this.#unsaved = undefined;
     const { gpu } = this.#vlm;
     let bad: unknown;
     try {
@@ -164,6 +194,7 @@ class TrainingRun implements Disposable {
     }
     const done = step + 1 === this.#data.train.stepsPerEpoch;
     const [command = "", ...args] = this.#settings.command;
+    const { loss, lossScale } = this.#watch;
     using _scope = gpu.scope();
     await this.#checkpoints.save(gpu, {
       version: config.version,
@@ -172,15 +203,18 @@ class TrainingRun implements Disposable {
       epoch: done ? epoch + 1 : epoch,
       step: done ? 0 : step + 1,
       updates: this.#trainer.updates,
-      loss: this.#watch.loss,
+      loss,
       state,
       saved_at: new Date().toISOString(),
       weights: this.#weights(),
       fixed: this.#fixed,
-      trainer: {},
+      trainer: lossScale === undefined ? {} : { loss_scale: lossScale },
     }, this.#optimizer.tensors());
     await saveVlm(this.#vlm, this.#weights());
     if (bad) throw bad;
+  }
+
+  async #validate(): Promise<void> {
     if (!this.#data.validation) return;
     const result = await validate(this.#vlm, this.#data.validation);
     this.#watch.validation(this.#trainer.updates, result);
@@ -211,6 +245,7 @@ async function resume(
     requireSame(latest.state.fixed, fixed, latest.path);
     using _scope = gpu.scope();
     await checkpoints.load(gpu, latest.path, optimizer.tensors());
+    parameters.refresh();
     said(latest.path, latest.state);
     return latest.state;
   }
@@ -244,12 +279,14 @@ async function exists(path: string): Promise<boolean> {
 /** What must stay the same when a run goes on. */
 async function fixedSettings(
   settings: RunSettings,
+  dtype: Precision,
   { config: { language, vision } }: Vlm,
   { length }: Loader,
 ): Promise<RunState["fixed"]> {
   return {
     data: await dataFingerprint(settings.dataPath),
     rows: length,
+    dtype,
     hidden_size: language.hidden_size,
     num_hidden_layers: language.num_hidden_layers,
     use_moe: language.use_moe,

@@ -1,6 +1,7 @@
 import { join } from "@std/path";
 import type { ModelFolder } from "../data/model_folder.ts";
 import type { AdamWConstants } from "../kernels/optimizer.ts";
+import type { Precision } from "../kernels/runtime/precision.ts";
 import type { MiniMindOptions } from "../model/config.ts";
 import type { Freeze } from "./freeze.ts";
 import type { TrackerKind } from "./tracker.ts";
@@ -29,6 +30,8 @@ export interface RunSettings {
   readonly freezeVision: boolean;
   /** Adapter. */
   readonly device: string;
+  /** To what the operands of matrix products are rounded; chosen by the adapter unless given. */
+  readonly dtype: Precision | undefined;
   /** Passes over the data. */
   readonly epochs: number;
   /** Samples of a batch. */

@@ -1,4 +1,4 @@
-import { backward, startTape } from "../kernels/elementwise.ts";
+import { startTape } from "../kernels/elementwise.ts";
 import type { Gpu } from "../kernels/runtime/gpu.ts";
 import type { Tensor } from "../kernels/runtime/tensor.ts";
 import type { Batch } from "../model/batch.ts";
@@ -67,7 +67,6 @@ export class Trainer implements Disposable {
   #samples = 0;
   #pending: PendingUpdate[] = [];
   #updates = 0;
-  #updateTime = performance.now();
   #readTime = performance.now();
   #readEvery = 1;
 
@@ -96,7 +95,8 @@ export class Trainer implements Disposable {
       const { loss, auxLoss } = this.#vlm.losses(batch, 1 / this.#microBatches(step), features);
       this.#losses.push(scope.release(loss));
       if (auxLoss) this.#auxLosses.push(scope.release(auxLoss));
-      backward(tape, loss, ...auxLoss ? [auxLoss] : []);
+      using seed = this.#optimizer.seed();
+      tape.backward(auxLoss ? [loss, auxLoss] : [loss], seed);
       this.#tokens += batch.ids.length;
       this.#samples += batch.samples;
     }
@@ -124,9 +124,12 @@ export class Trainer implements Disposable {
         const read = values.splice(0, parts.length);
         return read.reduce((sum, [part]) => sum + part!, 0) * microBatches / losses.length;
       };
+      metrics.seconds = perUpdate; // only the reading waits for the device
       metrics.loss = mean(losses);
       metrics.aux_loss = mean(auxLosses);
-      metrics.grad_norm = AdamW.outcome(values.shift()!).norm;
+      const { norm, lossScale } = AdamW.outcome(values.shift()!);
+      metrics.grad_norm = norm;
+      if (lossScale > 0) metrics.loss_scale = lossScale;
       return { metrics, batch };
     });
   }
@@ -165,7 +168,6 @@ export class Trainer implements Disposable {
     const outcome = this.#optimizer.step(rates);
     this.#vlm.parameters.zeroGradients();
     this.#vlm.visionParameters.zeroGradients();
-    const now = performance.now();
     const metrics: StepMetrics = {
       step: ++this.#updates,
       epoch: epoch + 1,
@@ -175,12 +177,11 @@ export class Trainer implements Disposable {
       grad_norm: NaN,
       tokens: this.#tokens,
       samples: this.#samples,
-      seconds: (now - this.#updateTime) / 1000,
+      seconds: NaN,
     };
     const microBatches = this.#microBatches(step);
     const [losses, auxLosses] = [this.#losses, this.#auxLosses];
     this.#pending.push({ metrics, batch: step + 1, losses, auxLosses, outcome, microBatches });
-    this.#updateTime = now;
     [this.#losses, this.#auxLosses] = [[], []];
     this.#tokens = this.#samples = 0;
   }

@@ -17,6 +17,10 @@ import { uploadHint } from "./wandb_hint.ts";
 export class RunWatch implements AsyncDisposable {
   /** Loss of the last update shown. */
   loss: number;
+  /** The least loss of the validations before, Infinity without any. */
+  readonly bestValidation: number;
+  /** Loss scale after the last update shown, in float16. */
+  lossScale: number | undefined;
   readonly #settings: RunSettings;
   readonly #report: ProgressReport;
   readonly #gpu: Gpu;
@@ -43,7 +47,9 @@ export class RunWatch implements AsyncDisposable {
         warn: (text) => report.say(text),
       });
       tracker.settings(shown(settings));
-      return new RunWatch(settings, report, gpu, metrics, tracker, start.loss);
+      const { validation } = await readMetricsRows(settings.metrics);
+      const best = Math.min(...validation.map(({ loss }) => loss ?? Infinity));
+      return new RunWatch(settings, report, gpu, metrics, tracker, start.loss, best);
     } catch (error) {
       metrics[Symbol.dispose]();
       throw error;
@@ -57,6 +63,7 @@ export class RunWatch implements AsyncDisposable {
     metrics: MetricsFile,
     tracker: Tracker,
     loss: number,
+    bestValidation: number,
   ) {
     this.#settings = settings;
     this.#report = report;
@@ -64,6 +71,7 @@ export class RunWatch implements AsyncDisposable {
     this.#metrics = metrics;
     this.#tracker = tracker;
     this.loss = loss;
+    this.bestValidation = bestValidation;
     this.#guards = new Guards(settings.maxBadSteps, (text) => report.say(text));
   }
 
@@ -73,7 +81,7 @@ export class RunWatch implements AsyncDisposable {
    * @throws {GlimpseError} when too many updates in a row had no finite gradient.
    */
   update(at: Progress, metrics: StepMetrics): void {
-    const { step, loss, aux_loss, lr, grad_norm, tokens, samples, seconds } = metrics;
+    const { step, loss, aux_loss, lr, grad_norm, loss_scale, tokens, samples, seconds } = metrics;
     this.#metrics.write(metrics);
     this.#report.show(at, metrics, {
       paddedTokens: samples * (this.#settings.maxLength - 1),
@@ -84,10 +92,12 @@ export class RunWatch implements AsyncDisposable {
       "train/aux_loss": aux_loss,
       "train/lr": lr,
       "train/grad_norm": grad_norm,
+      ...loss_scale !== undefined && { "train/loss_scale": loss_scale },
       "speed/tokens_per_second": tokens / seconds,
       "speed/samples_per_second": samples / seconds,
     });
     this.loss = loss;
+    this.lossScale = loss_scale;
     this.#guards.check(metrics);
   }
 
@@ -124,7 +134,7 @@ export class RunWatch implements AsyncDisposable {
   /** Writes the page that tells of the whole run. */
   async end(how: RunEnd): Promise<string> {
     this.#report.end();
-    const { settings } = { settings: this.#settings };
+    const settings = this.#settings;
     const { updates, validation } = await readMetricsRows(settings.metrics);
     const path = join(settings.folder.checkpoints, `${runName(settings)}_report.html`);
     const html = reportHtml({
@@ -133,7 +143,7 @@ export class RunWatch implements AsyncDisposable {
       command: ["deno", "task", ...settings.command],
       date: new Date(),
       metrics: updates,
-      validation: validation.map(({ val_loss, ...row }) => ({ ...row, loss: val_loss })),
+      validation,
       settings: shown(settings),
       hardware: {
         adapter: this.#gpu.info.name,

@@ -1,4 +1,5 @@
 import type { Layout } from "../matmul/problem.ts";
+import type { Precision } from "../runtime/precision.ts";
 import type { Tensor } from "../runtime/tensor.ts";
 import type { ExpertGroups } from "./routing.ts";
 
@@ -30,6 +31,8 @@ export interface GroupedProduct {
   readonly groups: ExpertGroups;
   /** Whether to add to what `out` holds. */
   readonly accumulate: boolean;
+  /** To what the operands are rounded. */
+  readonly precision: Precision;
 }
 
 /**

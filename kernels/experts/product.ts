@@ -1,5 +1,6 @@
 import type { Layout } from "../matmul/problem.ts";
 import { ShapeError } from "../runtime/errors.ts";
+import { operandOf, type Precision, precisionOf } from "../runtime/precision.ts";
 import type { Tensor } from "../runtime/tensor.ts";
 import { groupedGemv } from "./gemv.ts";
 import type { GroupedProduct } from "./problem.ts";
@@ -14,6 +15,7 @@ export type GroupedFamily = "small" | "gemv" | "tiled" | "software";
 /**
  * Computes a product for every expert into a tensor, outside of the tape. `GroupedProduct` says how the operands lie.
  *
+ * @param precision To what the operands are rounded.
  * @param family The kernel to use, for tests and benchmarks; chosen by the extents unless given.
  */
 export function groupedProduct(
@@ -23,6 +25,7 @@ export function groupedProduct(
   out: Tensor,
   groups: ExpertGroups,
   accumulate = false,
+  precision: Precision = precisionOf(a, b),
   family?: GroupedFamily,
 ): void {
   const { experts, tile, tiles } = groups;
@@ -39,7 +42,8 @@ export function groupedProduct(
         `[${a.shape}] · [${b.shape}] = [${out.shape}].`,
     );
   }
-  const product = { layout, a, b, out, m, n, k, groups, accumulate };
+  [a, b] = [operandOf(a), operandOf(b)];
+  const product = { layout, a, b, out, precision, m, n, k, groups, accumulate };
   switch (family ?? choose(product)) {
     case "small":
       return smallGroupedProduct(product);

@@ -7,7 +7,7 @@ import {
   type SlabPart,
   textureOf,
 } from "../matmul/software.ts";
-import { ADD } from "../matmul/problem.ts";
+import { ADD, operandsOf } from "../matmul/problem.ts";
 import type { GroupedProduct } from "./problem.ts";
 
 const TABLE = "@group(0) @binding(5) var<storage, read> table: array<u32>;";
@@ -53,21 +53,23 @@ export function softwareGroupedProduct(product: GroupedProduct): void {
   else rowsOfTiles(product);
 }
 
-function rowsOfTiles({ layout, a, b, out, m, n, k, groups, accumulate }: GroupedProduct): void {
+function rowsOfTiles(product: GroupedProduct): void {
+  const { layout, a, b, out, m, n, k, groups, accumulate, precision } = product;
   const { gpu } = out;
   const part = rowsOfTile(groups.tile);
   const { slab } = part;
   const texture = textureOf(gpu);
+  const kernel = slabKernel(gpu, operandsOf(product), part);
   for (let row = 0; row < m; row += ROWS) {
     const rows = Math.min(ROWS, m - row);
     for (let start = 0; start < k; start += DEPTH) {
       const depth = Math.ceil(Math.min(DEPTH, k - start) / slab) * slab;
-      fillTexture({ layout, a, m, k }, texture, row, rows, start, depth);
+      fillTexture({ layout, a, m, k, precision }, texture, row, rows, start, depth);
       for (let step = 0; step < depth; step += slab) {
         const add = accumulate || start + step > 0 ? ADD.out : 0;
         const across = layout === "NT" ? 0 : 1;
         gpu.run(
-          slabKernel(gpu, part),
+          kernel,
           [b, texture, a, a, out, groups.tileExperts],
           [row, rows, n, k, start + step, step / 4, add, across, groups.experts],
           [Math.ceil(rows / groups.tile), Math.ceil(n / COLUMNS)],
@@ -77,20 +79,22 @@ function rowsOfTiles({ layout, a, b, out, m, n, k, groups, accumulate }: Grouped
   }
 }
 
-function sumOverTiles({ layout, a, b, out, m, n, groups, accumulate }: GroupedProduct): void {
+function sumOverTiles(product: GroupedProduct): void {
+  const { layout, a, b, out, m, n, groups, accumulate, precision } = product;
   const { gpu } = out;
   const texture = textureOf(gpu);
   const part = sumOverTile(groups.tile);
+  const kernel = slabKernel(gpu, operandsOf(product), part);
   const k = groups.tiles * groups.tile;
   if (!accumulate) gpu.clear(out);
   for (let row = 0; row < m; row += ROWS) {
     const rows = Math.min(ROWS, m - row);
     for (let start = 0; start < k; start += DEPTH) {
       const depth = Math.min(DEPTH, k - start);
-      fillTexture({ layout, a, m, k }, texture, row, rows, start, depth);
+      fillTexture({ layout, a, m, k, precision }, texture, row, rows, start, depth);
       for (let step = 0; step < depth; step += groups.tile) {
         gpu.run(
-          slabKernel(gpu, part),
+          kernel,
           [b, texture, a, a, out, groups.tileExperts],
           [row, rows, n, k, start + step, step / 4, ADD.out, 1, groups.experts, m],
           [Math.ceil(rows / (8 * part.subgroups)), Math.ceil(n / COLUMNS)],

@@ -13,7 +13,7 @@ export function tiledGroupedProduct(product: GroupedProduct): void {
   const side: Tile = layout !== "TN" && tile !== 1 ? tile : count(128) >= WORKGROUPS ? 128 : 64;
   const vector = [layout === "TN" ? m : k, n].every((x) => x % 4 === 0);
   gpu.run(
-    tiledKernel(gpu, layout, side, vector, part(layout)),
+    tiledKernel(product, side, vector, part(layout)),
     [a, b, a, a, out, tableOf(product)],
     [m, n, k, Number(accumulate), tile, experts],
     [Math.ceil(n / side), Math.ceil(m / side), layout === "TN" ? experts : 1],

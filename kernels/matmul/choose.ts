@@ -40,12 +40,13 @@ export function prefer(gpu: Gpu, productClass: string, choice: Choice): void {
 
 /**
  * Names the products that one measured choice can stand for: the same layout, extents of like size, and the same
- * remainders by 4. For example `NT/1024/512/512/000`.
+ * remainders by 4, the same precision. For example `NT/1024/512/512/000`.
  */
-export function productClass({ layout, m, n, k }: Product): string {
+export function productClass({ layout, m, n, k, precision }: Product): string {
   const extents = [m, n, k];
   const sizes = extents.map((x) => 2 ** Math.ceil(Math.log2(x)));
-  return `${layout}/${sizes.join("/")}/${extents.map((x) => x % 4 ? 1 : 0).join("")}`;
+  const rest = extents.map((x) => x % 4 ? 1 : 0).join("");
+  return `${layout}/${sizes.join("/")}/${rest}${precision === "float32" ? "" : `/${precision}`}`;
 }
 
 /** Chooses the kernel for a product: what was measured, or else by rule. */

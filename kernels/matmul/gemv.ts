@@ -1,7 +1,7 @@
 import type { Gpu } from "../runtime/gpu.ts";
 import type { Kernel } from "../runtime/kernel.ts";
 import { entry } from "../runtime/wgsl.ts";
-import { addends, additions, type Product } from "./problem.ts";
+import { addends, additions, type Operands, operandsOf, type Product } from "./problem.ts";
 
 const SIZE = 64;
 
@@ -18,7 +18,12 @@ export function gemvProduct(product: Product): void {
   const params = [m, n, k / 4, additions(product)];
   const workgroups = Math.ceil(n / (SIZE / lanes * columns));
   const rows = 2 ** Math.ceil(Math.log2(m));
-  gpu.run(gemvKernel(gpu, rows), [a, b, ...addends(product), out], params, workgroups);
+  gpu.run(
+    gemvKernel(gpu, rows, operandsOf(product)),
+    [a, b, ...addends(product), out],
+    params,
+    workgroups,
+  );
 }
 
 /** Lanes that share columns of the result, and how many columns: on the processor a subgroup, and loads of A are dear. */
@@ -28,15 +33,15 @@ function sharing({ info }: Gpu): { lanes: number; columns: number } {
     : { lanes: 16, columns: 1 };
 }
 
-function gemvKernel(gpu: Gpu, rows: number): Kernel {
-  return gpu.kernel(`matmul_gemv/${rows}`, () => {
+function gemvKernel(gpu: Gpu, rows: number, read: Operands): Kernel {
+  return gpu.kernel(`matmul_gemv/${rows}${read.key}`, () => {
     const { lanes, columns } = sharing(gpu);
     const row = Array.from({ length: rows }, (_, i) => i);
     const held = Array.from({ length: columns }, (_, j) => j);
     const sums = row.flatMap((i) => held.map((j) => `c${i}_${j}`));
-    return `
-@group(0) @binding(0) var<storage, read> a: array<vec4f>;
-@group(0) @binding(1) var<storage, read> b: array<vec4f>;
+    return `${read.code}
+@group(0) @binding(0) var<storage, read> a: array<${read.a.type(4)}>;
+@group(0) @binding(1) var<storage, read> b: array<${read.b.type(4)}>;
 @group(0) @binding(2) var<storage, read> bias: array<f32>;
 @group(0) @binding(3) var<storage, read> residual: array<f32>;
 @group(0) @binding(4) var<storage, read_write> out: array<f32>;
@@ -53,10 +58,12 @@ ${
   ${held.map((j) => `let b${j} = min(first + ${j}u, p.n - 1u) * p.quads;`).join(" ")}
   ${sums.map((c) => `var ${c} = vec4f();`).join(" ")}
   for (var q = part; q < p.quads; q += ${lanes}u) {
-    ${held.map((j) => `let w${j} = b[b${j} + q];`).join(" ")}
+    ${held.map((j) => `let w${j} = ${read.b.read(4, `b${j} + q`)};`).join(" ")}
     ${
           row.map((i) =>
-            `{ let x = a[a${i} + q]; ${held.map((j) => `c${i}_${j} += x * w${j};`).join(" ")} }`
+            `{ let x = ${read.a.read(4, `a${i} + q`)}; ${
+              held.map((j) => `c${i}_${j} += x * w${j};`).join(" ")
+            } }`
           ).join("\n    ")
         }
   }

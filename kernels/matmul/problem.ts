@@ -1,3 +1,4 @@
+import { HALF, type Precision, type Reader, reader } from "../runtime/precision.ts";
 import type { Tensor } from "../runtime/tensor.ts";
 
 /**
@@ -20,6 +21,8 @@ export interface ProductOptions {
   readonly bias?: Tensor;
   /** A matrix [m, n], to be added. */
   readonly residual?: Tensor;
+  /** To what the operands are rounded; that of an operand kept in half precision unless given. */
+  readonly precision?: Precision;
 }
 
 /** A matrix product to be computed: out = op(a) · op(b), plus what its options name. */
@@ -32,6 +35,36 @@ export interface Product extends ProductOptions {
   readonly b: Tensor;
   /** Where the result goes. */
   readonly out: Tensor;
+  /** To what the operands are rounded. */
+  readonly precision: Precision;
+}
+
+/** How a kernel reads the operands of a product. */
+export interface Operands {
+  /** Ends the kernel's key. */
+  readonly key: string;
+  /** Functions that reading needs. */
+  readonly code: string;
+  /** To what they are rounded. */
+  readonly precision: Precision;
+  /** The left operand, which is bound as `a`. */
+  readonly a: Reader;
+  /** The right operand, which is bound as `b`. */
+  readonly b: Reader;
+}
+
+/** How a kernel reads the operands of a product; float32 may be left unrounded for who rounds it later. */
+export function operandsOf(
+  { a, b, precision }: Pick<Product, "a" | "b" | "precision">,
+  rounded = true,
+): Operands {
+  return {
+    key: precision === "float32" ? "" : `/${precision}/${a.dtype}/${b.dtype}`,
+    code: HALF[precision],
+    precision,
+    a: reader("a", a.dtype, rounded ? precision : "float32"),
+    b: reader("b", b.dtype, rounded ? precision : "float32"),
+  };
 }
 
 /** Bits of the parameter that tells a kernel what to add. */

@@ -1,5 +1,5 @@
 import { entry } from "../runtime/wgsl.ts";
-import { addends, additions, type Product } from "./problem.ts";
+import { addends, additions, operandsOf, type Product } from "./problem.ts";
 
 const TILE = 32;
 const FOUR = [0, 1, 2, 3];
@@ -8,9 +8,11 @@ const FOUR = [0, 1, 2, 3];
 export function smallProduct(product: Product): void {
   const { layout, a, b, out, m, n, k } = product;
   const { gpu } = out;
-  const kernel = gpu.kernel("matmul_small", () => `
-@group(0) @binding(0) var<storage, read> a: array<f32>;
-@group(0) @binding(1) var<storage, read> b: array<f32>;
+  const read = operandsOf(product);
+  const kernel = gpu.kernel(`matmul_small${read.key}`, () =>
+    `${read.code}
+@group(0) @binding(0) var<storage, read> a: array<${read.a.type(1)}>;
+@group(0) @binding(1) var<storage, read> b: array<${read.b.type(1)}>;
 @group(0) @binding(2) var<storage, read> bias: array<f32>;
 @group(0) @binding(3) var<storage, read> residual: array<f32>;
 @group(0) @binding(4) var<storage, read_write> out: array<f32>;
@@ -27,26 +29,26 @@ fn store(row: u32, column: u32, product: f32) {
   }
 }
 ${
-    entry(
-      gpu,
-      64,
-      `let row = workgroup.y * ${TILE}u + (lane >> 3u);
+      entry(
+        gpu,
+        64,
+        `let row = workgroup.y * ${TILE}u + (lane >> 3u);
   let column = workgroup.x * ${TILE}u + (lane & 7u);
   ${FOUR.map((i) => `var ia${i} = min(row + ${8 * i}u, p.m - 1u) * p.aRow;`).join(" ")}
   ${FOUR.map((j) => `var ib${j} = min(column + ${8 * j}u, p.n - 1u) * p.bColumn;`).join(" ")}
   ${FOUR.map((i) => FOUR.map((j) => `var c${i}${j} = 0.0;`).join(" ")).join(" ")}
   for (var k = 0u; k < p.k; k++) {
-    ${FOUR.map((i) => `let a${i} = a[ia${i}]; ia${i} += p.aStep;`).join(" ")}
-    ${FOUR.map((j) => `let b${j} = b[ib${j}]; ib${j} += p.bStep;`).join(" ")}
+    ${FOUR.map((i) => `let a${i} = ${read.a.read(1, `ia${i}`)}; ia${i} += p.aStep;`).join(" ")}
+    ${FOUR.map((j) => `let b${j} = ${read.b.read(1, `ib${j}`)}; ib${j} += p.bStep;`).join(" ")}
     ${FOUR.map((i) => FOUR.map((j) => `c${i}${j} += a${i} * b${j};`).join(" ")).join("\n    ")}
   }
   ${
-        FOUR.map((i) =>
-          FOUR.map((j) => `store(row + ${8 * i}u, column + ${8 * j}u, c${i}${j});`).join(" ")
-        ).join("\n  ")
-      }`,
-    )
-  }`);
+          FOUR.map((i) =>
+            FOUR.map((j) => `store(row + ${8 * i}u, column + ${8 * j}u, c${i}${j});`).join(" ")
+          ).join("\n  ")
+        }`,
+      )
+    }`);
   const strides = [
     ...(layout === "TN" ? [1, m] : [k, 1]),
     ...(layout === "NT" ? [k, 1] : [1, n]),

@@ -1,7 +1,8 @@
 import type { Gpu } from "../runtime/gpu.ts";
 import { type Kernel, roundUp } from "../runtime/kernel.ts";
+import type { Reader } from "../runtime/precision.ts";
 import { entry } from "../runtime/wgsl.ts";
-import { ADD, addends, additions, type Product } from "./problem.ts";
+import { ADD, addends, additions, type Operands, operandsOf, type Product } from "./problem.ts";
 
 /** Columns of C that a workgroup computes; every lane has a row of them. */
 export const COLUMNS = 32;
@@ -30,7 +31,7 @@ export function softwareProduct(product: Product): void {
   const { layout, b, out, m, n, k } = product;
   const { gpu } = out;
   const texture = textureOf(gpu);
-  const kernel = slabKernel(gpu);
+  const kernel = slabKernel(gpu, operandsOf(product));
   for (let row = 0; row < m; row += ROWS) {
     const rows = Math.min(ROWS, m - row);
     for (let start = 0; start < k; start += DEPTH) {
@@ -101,7 +102,7 @@ export function textureOf(gpu: Gpu): GPUTexture {
 
 /** Puts rows of the left operand into the texture: texel (q, r) holds k = 4q … 4q + 3 of row r, zeros beyond the last k. */
 export function fillTexture(
-  { layout, a, m, k }: Pick<Product, "layout" | "a" | "m" | "k">,
+  { layout, a, m, k, precision }: Pick<Product, "layout" | "a" | "m" | "k" | "precision">,
   texture: GPUTexture,
   row: number,
   rows: number,
@@ -110,63 +111,77 @@ export function fillTexture(
 ): void {
   const { gpu } = a;
   const texels = depth / 4;
+  const read = operandsOf({ a, b: a, precision });
   if (layout === "TN") {
     const workgroups = [Math.ceil(rows / 256), texels] as const;
-    gpu.run(transposeKernel(gpu), [a, texture], [row / 4, rows / 4, m / 4, start, k], workgroups);
-  } else if (depth === k) {
+    gpu.run(
+      transposeKernel(gpu, read),
+      [a, texture],
+      [row / 4, rows / 4, m / 4, start, k],
+      workgroups,
+    );
+  } else if (depth === k && precision === "float32") {
     using part = a.view([rows, k], row * k);
     gpu.copyToTexture(part, texture, rows, texels);
   } else {
     const workgroups = [Math.ceil(texels / 64), rows] as const;
-    gpu.run(copyKernel(gpu), [a, texture], [row, start / 4, texels, k / 4], workgroups);
+    gpu.run(copyKernel(gpu, read), [a, texture], [row, start / 4, texels, k / 4], workgroups);
   }
 }
 
-function copyKernel(gpu: Gpu): Kernel {
-  return gpu.kernel("matmul_software_copy", () => `
-@group(0) @binding(0) var<storage, read> a: array<vec4f>;
+function copyKernel(gpu: Gpu, { key, code, a }: Operands): Kernel {
+  return gpu.kernel(`matmul_software_copy${key}`, () =>
+    `${code}
+@group(0) @binding(0) var<storage, read> a: array<${a.type(4)}>;
 @group(0) @binding(1) var texture: texture_storage_2d<rgba32float, write>;
 struct Params { row: u32, start: u32, texels: u32, width: u32 }
 @group(0) @binding(2) var<uniform> p: Params;
 ${
-    entry(
-      gpu,
-      64,
-      `let q = workgroup.x * 64u + lane;
+      entry(
+        gpu,
+        64,
+        `let q = workgroup.x * 64u + lane;
   let at = p.start + q;
   if (q < p.texels) {
-    let value = a[(p.row + workgroup.y) * p.width + min(at, p.width - 1u)];
+    let value = ${a.read(4, "(p.row + workgroup.y) * p.width + min(at, p.width - 1u)")};
     textureStore(texture, vec2u(q, workgroup.y), select(vec4f(), value, at < p.width));
   }`,
-    )
-  }`);
+      )
+    }`);
 }
 
-function transposeKernel(gpu: Gpu): Kernel {
+function transposeKernel(gpu: Gpu, { key, code, a }: Operands): Kernel {
   const load = [0, 1, 2, 3].map((i) => `
-    let a${i} = select(vec4f(), a[min(at + ${i}u, p.k - 1u) * p.width + p.group + g], at + ${i}u < p.k);`);
+    let a${i} = select(vec4f(), ${
+    a.read(4, `min(at + ${i}u, p.k - 1u) * p.width + p.group + g`)
+  }, at + ${i}u < p.k);`);
   const store = [..."xyzw"].map((c, i) => `
     textureStore(texture, vec2u(workgroup.y, g * 4u + ${i}u), vec4f(a0.${c}, a1.${c}, a2.${c}, a3.${c}));`);
-  return gpu.kernel("matmul_software_transpose", () => `
-@group(0) @binding(0) var<storage, read> a: array<vec4f>;
+  return gpu.kernel(`matmul_software_transpose${key}`, () =>
+    `${code}
+@group(0) @binding(0) var<storage, read> a: array<${a.type(4)}>;
 @group(0) @binding(1) var texture: texture_storage_2d<rgba32float, write>;
 struct Params { group: u32, groups: u32, width: u32, start: u32, k: u32 }
 @group(0) @binding(2) var<uniform> p: Params;
 ${
-    entry(
-      gpu,
-      64,
-      `let g = workgroup.x * 64u + lane;
+      entry(
+        gpu,
+        64,
+        `let g = workgroup.x * 64u + lane;
   let at = p.start + workgroup.y * 4u;
   if (g < p.groups) {${load.join("")}${store.join("")}
   }`,
-    )
-  }`);
+      )
+    }`);
 }
 
 /** C += A·B for one slab of k, with A in the texture. Its uniform stands after the result and what `part` binds. */
-export function slabKernel(gpu: Gpu, part: SlabPart = WHOLE): Kernel {
-  return gpu.kernel(`matmul_software/${part.name}`, () => {
+export function slabKernel(
+  gpu: Gpu,
+  { key, code, b }: Operands,
+  part: SlabPart = WHOLE,
+): Kernel {
+  return gpu.kernel(`matmul_software/${part.name}${key}`, () => {
     const threads = 8 * part.subgroups;
     const columns = Array.from({ length: COLUMNS }, (_, i) => i);
     // A shuffle of every lane with itself keeps the compiler from computing the sums again after the barrier.
@@ -176,12 +191,12 @@ export function slabKernel(gpu: Gpu, part: SlabPart = WHOLE): Kernel {
       (_, chunk) => `
   ${freeze}
   workgroupBarrier();
-  ${loadTile(threads, chunk * CHUNK, part.firstB)}
+  ${loadTile(threads, chunk * CHUNK, part.firstB, b)}
   workgroupBarrier();
   ${multiplyChunk(chunk * CHUNK / 4)}`,
     );
-    return `
-@group(0) @binding(0) var<storage, read> b: array<vec4f>;
+    return `${code}
+@group(0) @binding(0) var<storage, read> b: array<${b.type(4)}>;
 @group(0) @binding(1) var texture: texture_2d<f32>;
 @group(0) @binding(2) var<storage, read> bias: array<vec4f>;
 @group(0) @binding(3) var<storage, read> residual: array<vec4f>;
@@ -223,7 +238,7 @@ fn store(i: u32, column: u32, product: vec4f) {
 }
 
 /** WGSL that puts 32 columns and 32 steps of k of B into `tile` [column][k / 4], from B [n, k] or across from B [k, n]. */
-function loadTile(threads: number, k: number, firstB: string): string {
+function loadTile(threads: number, k: number, firstB: string, b: Reader): string {
   const quads = CHUNK / 4, along = COLUMNS * quads, across = along / 4;
   const each = (count: number, body: string): string =>
     Array.from(
@@ -235,7 +250,7 @@ function loadTile(threads: number, k: number, firstB: string): string {
     )
       .join("\n    ");
   const rows = [0, 1, 2, 3].map((i) =>
-    `let b${i} = b[${firstB}min(at + ${i}u, p.k - 1u) * (p.n / 4u) + group];`
+    `let b${i} = ${b.read(4, `${firstB}min(at + ${i}u, p.k - 1u) * (p.n / 4u) + group`)};`
   ).join(" ");
   const turned = [..."xyzw"].map((c, i) =>
     `tile[(g * 4u + ${i}u) * ${quads}u + q] = vec4f(b0.${c}, b1.${c}, b2.${c}, b3.${c});`
@@ -245,7 +260,7 @@ function loadTile(threads: number, k: number, firstB: string): string {
     each(
       along,
       `let q = min((p.start + ${k}u) / 4u + e % ${quads}u, p.k / 4u - 1u);
-      tile[e] = b[${firstB}min(column + e / ${quads}u, p.n - 1u) * (p.k / 4u) + q];`,
+      tile[e] = ${b.read(4, `${firstB}min(column + e / ${quads}u, p.n - 1u) * (p.k / 4u) + q`)};`,
     )
   }
   } else {

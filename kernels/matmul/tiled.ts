@@ -1,7 +1,7 @@
-import type { Gpu } from "../runtime/gpu.ts";
 import type { Kernel } from "../runtime/kernel.ts";
+import type { Reader } from "../runtime/precision.ts";
 import type { Tensor } from "../runtime/tensor.ts";
-import { addends, additions, type Layout, type Product } from "./problem.ts";
+import { addends, additions, operandsOf, type Product } from "./problem.ts";
 import { sumSlices } from "./slices.ts";
 
 /** Width of the square tiles of C that a workgroup may compute. */
@@ -29,7 +29,7 @@ export function tiledProduct(product: Product, tile: Tile, slices = 1): void {
   const { layout, a, b, out, m, n, k } = product;
   const { gpu } = out;
   const vector = [layout === "TN" ? m : k, layout === "NT" ? k : n, n].every((x) => x % 4 === 0);
-  const kernel = tiledKernel(gpu, layout, tile, vector);
+  const kernel = tiledKernel(product, tile, vector);
   const slice = Math.ceil(k / slices / DEPTH) * DEPTH;
   const count = Math.ceil(k / slice);
   const run = (out: Tensor, add: number): void =>
@@ -78,31 +78,37 @@ const range = (n: number): number[] => Array.from({ length: n }, (_, i) => i);
 
 /** The kernel of `tiledProduct`; its uniform stands after the result and what `part` binds. */
 export function tiledKernel(
-  gpu: Gpu,
-  layout: Layout,
+  product: Pick<Product, "layout" | "a" | "b" | "precision">,
   tile: Tile,
   vector: boolean,
   part: TiledPart = SLICES,
 ): Kernel {
-  return gpu.kernel(`matmul_tiled/${part.name}/${layout}/${tile}/${vector ? 4 : 1}`, () => {
+  const { layout, a: { gpu }, precision } = product;
+  // In float16 the tiles are that too, and numbers are rounded on their way there.
+  const isFloat16 = precision === "float16";
+  const inTile = isFloat16 ? "vec4<f16>" : "vec4f";
+  const read = operandsOf(product, !isFloat16);
+  const width = vector ? 4 : 1;
+  const key = `matmul_tiled/${part.name}/${layout}/${tile}/${width}${read.key}`;
+  return gpu.kernel(key, () => {
     const [rows, columns] = HELD[tile];
     const held = range(rows).flatMap((i) => range(columns / 4).map((h) => [i, h] as const));
     const across = tile / columns;
     const half = tile / rows * across / 2;
     const element = vector ? "vec4f" : "f32";
-    const a = operand("A", layout !== "TN", tile, vector, "");
-    const b = operand("B", layout === "NT", tile, vector, part.firstB);
-    return `
-@group(0) @binding(0) var<storage, read> a: array<${element}>;
-@group(0) @binding(1) var<storage, read> b: array<${element}>;
+    const a = operand("A", read.a, layout !== "TN", tile, vector, inTile, "");
+    const b = operand("B", read.b, layout === "NT", tile, vector, inTile, part.firstB);
+    return `${isFloat16 ? "enable f16;" : ""}${read.code}
+@group(0) @binding(0) var<storage, read> a: array<${read.a.type(width)}>;
+@group(0) @binding(1) var<storage, read> b: array<${read.b.type(width)}>;
 @group(0) @binding(2) var<storage, read> bias: array<${element}>;
 @group(0) @binding(3) var<storage, read> residual: array<${element}>;
 @group(0) @binding(4) var<storage, read_write> out: array<${element}>;
 ${part.declarations}
 struct Params { m: u32, n: u32, k: u32, add: u32, ${part.params} }
 @group(0) @binding(${part.declarations ? 6 : 5}) var<uniform> p: Params;
-var<workgroup> tileA: array<vec4f, ${DEPTH * tile / 4}>;
-var<workgroup> tileB: array<vec4f, ${DEPTH * tile / 4}>;
+var<workgroup> tileA: array<${inTile}, ${DEPTH * tile / 4}>;
+var<workgroup> tileB: array<${inTile}, ${DEPTH * tile / 4}>;
 ${a.read}
 ${b.read}
 ${vector ? STORE_FOUR : STORE_ONE}
@@ -146,12 +152,13 @@ ${vector ? STORE_FOUR : STORE_ONE}
  */
 function operand(
   name: "A" | "B",
+  reader: Reader,
   alongK: boolean,
   tile: Tile,
   vector: boolean,
+  inTile: string,
   firstElement: string,
 ): { read: string; fetch: string; put: string } {
-  const buffer = name.toLowerCase();
   const [first, extent] = name === "A" ? ["row", "p.m"] : ["column", "p.n"];
   const quads = tile / 4;
   const fast = alongK ? DEPTH / 4 : quads;
@@ -163,8 +170,9 @@ function operand(
   if (line < lines) {
     ${
     vector
-      ? `if (at < end) { v = ${buffer}[i / 4u]; }`
-      : XYZW.map((c, j) => `if (at + ${j}u < end) { v.${c} = ${buffer}[i + ${j}u]; }`).join(" ")
+      ? `if (at < end) { v = ${reader.read(4, "i / 4u")}; }`
+      : XYZW.map((c, j) => `if (at + ${j}u < end) { v.${c} = ${reader.read(1, `i + ${j}u`)}; }`)
+        .join(" ")
   }
   }
   return v;
@@ -176,7 +184,7 @@ function operand(
   ).join(" ");
   const put = QUAD.map((i) =>
     `tile${name}[(${q} * 4u + ${i}u) * ${quads}u + ${g}] = ` +
-    (alongK ? `vec4f(${QUAD.map((j) => `v${j}.${XYZW[i]}`).join(", ")});` : `v${i};`)
+    `${inTile}(${alongK ? `vec4f(${QUAD.map((j) => `v${j}.${XYZW[i]}`).join(", ")})` : `v${i}`});`
   ).join(" ");
   return { read, fetch, put };
 }
@@ -185,7 +193,9 @@ function operand(
 function multiplyStep(offset: number, rows: number, columns: number, tile: Tile): string {
   const halves = (name: "A" | "B", at: string, count: number): string =>
     range(count / 4).map((h) =>
-      `let ${name.toLowerCase()}${h} = tile${name}[step + ${at} + ${offset + h * tile / 8}u];`
+      `let ${name.toLowerCase()}${h} = vec4f(tile${name}[step + ${at} + ${
+        offset + h * tile / 8
+      }u]);`
     ).join(" ");
   const sums = range(rows).map((i) =>
     range(columns / 4).map((h) => `c${i}${h} += a${i >> 2}.${XYZW[i % 4]} * b${h};`).join(" ")

@@ -8,6 +8,8 @@ export interface AdapterInfo {
   readonly software: boolean;
   /** Lanes of a subgroup when that number is fixed and subgroups can be used, else 0. */
   readonly subgroupSize: number;
+  /** Whether shaders that use subgroups must say so; browsers want that, Deno refuses the word. */
+  readonly declaresSubgroups: boolean;
   /** Whether shaders may use half precision. */
   readonly float16: boolean;
   /** Whether kernels can be timed. */
@@ -111,6 +113,9 @@ function describe(adapter: GPUAdapter, features: readonly string[]): AdapterInfo
     name: nameOf(adapter),
     software: isSoftware(adapter),
     subgroupSize: features.includes("subgroups") ? fixed : 0,
+    // Deno grants the feature without naming it
+    declaresSubgroups: features.includes("subgroups") &&
+      adapter.features.has("subgroups" as GPUFeatureName),
     float16: features.includes("shader-f16"),
     timestamps: features.includes("timestamp-query"),
   };

@@ -12,6 +12,7 @@ import type { Profiler } from "./profiler.ts";
 import { Scope } from "./scope.ts";
 import type { Tape } from "./tape.ts";
 import { type Dtype, DTYPE_BYTES, sizeOf, Tensor } from "./tensor.ts";
+import { compilable } from "./wgsl.ts";
 
 /** Host arrays that can be put on the device. */
 export type HostArray =
@@ -392,7 +393,8 @@ export class Gpu implements Disposable {
   #pipeline(kernel: Kernel): { id: number; pipeline: GPUComputePipeline } {
     let entry = this.#pipelines.get(kernel);
     if (!entry) {
-      const { name: label, code } = kernel;
+      const { name: label } = kernel;
+      const code = compilable(kernel.code, this.info);
       const module = this.device.createShaderModule({ label, code });
       const compute = { module, entryPoint: "main" };
       const pipeline = this.device.createComputePipeline({ label, layout: "auto", compute });

@@ -3,22 +3,15 @@ import type { Gpu } from "./gpu.ts";
 import type { Storage } from "./memory.ts";
 
 /** Kinds of numbers that a tensor holds on the device. */
-export type Dtype = "float32" | "float16" | "uint32" | "int32";
+export type Dtype = "float32" | "float16" | "bfloat16" | "uint32" | "int32";
 
 /** Bytes of one element. */
 export const DTYPE_BYTES: Readonly<Record<Dtype, number>> = {
   float32: 4,
   float16: 2,
+  bfloat16: 2,
   uint32: 4,
   int32: 4,
-};
-
-/** The element type's name in WGSL. */
-export const DTYPE_WGSL: Readonly<Record<Dtype, string>> = {
-  float32: "f32",
-  float16: "f16",
-  uint32: "u32",
-  int32: "i32",
 };
 
 /** Number of elements of a shape. */
@@ -44,6 +37,8 @@ export class Tensor implements Disposable {
   requiresGrad = false;
   /** Where a parameter's gradient is summed. Only leaves have one. */
   grad?: Tensor;
+  /** A copy of its elements in half precision, which matrix products read in its place. */
+  half?: Tensor;
   /** Whether `grad` holds anything yet in this step; if not, the first writer overwrites it. */
   gradFilled = false;
   #storage: Storage | undefined;

@@ -1,6 +1,5 @@
 import type { AdapterInfo } from "./adapter.ts";
 import type { Gpu } from "./gpu.ts";
-import type { Dtype } from "./tensor.ts";
 
 /**
  * The entry point of a kernel: a workgroup of `size` invocations in one dimension.
@@ -53,7 +52,9 @@ fn ${name}(x: f32, lane: u32) -> f32 {
     tree("maxOver", "max(a, b)");
 }
 
-/** The line that a shader needs for a kind of element, or nothing. */
-export function enable(...dtypes: Dtype[]): string {
-  return dtypes.includes("float16") ? "enable f16;\n" : "";
+/** A shader as the device compiles it: with the line that its use of subgroups needs, where that is asked for. */
+export function compilable(code: string, { declaresSubgroups }: AdapterInfo): string {
+  return declaresSubgroups && /\b(subgroup|quad)[A-Z_]/.test(code)
+    ? `enable subgroups;\n${code}`
+    : code;
 }

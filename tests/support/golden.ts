@@ -6,6 +6,7 @@ import { readSafetensors } from "../../model/safetensors.ts";
 import { Vlm } from "../../model/vlm.ts";
 import type { WeightFile } from "../../model/weight_file.ts";
 import type { Batch } from "../../model/batch.ts";
+import type { Precision } from "../../kernels/runtime/precision.ts";
 import type { Gpu } from "../../kernels/runtime/gpu.ts";
 import { type Freeze, trainPolicy } from "../../train/freeze.ts";
 
@@ -46,7 +47,12 @@ export async function goldenRuns(name: GoldenName): Promise<Record<string, Golde
 }
 
 /** The model with the golden weights. */
-export async function goldenVlm(gpu: Gpu, name: GoldenName, freeze?: Freeze): Promise<Vlm> {
+export async function goldenVlm(
+  gpu: Gpu,
+  name: GoldenName,
+  freeze?: Freeze,
+  precision?: Precision,
+): Promise<Vlm> {
   const json = JSON.parse(await Deno.readTextFile(new URL(`${name}/config.json`, FOLDER)));
   const { vision: visionJson, ...languageJson } = json;
   const language = miniMindConfig(languageJson);
@@ -57,7 +63,7 @@ export async function goldenVlm(gpu: Gpu, name: GoldenName, freeze?: Freeze): Pr
     imageStd: [0.26862954, 0.26130258, 0.27577711] as const,
   };
   const train = freeze === undefined ? undefined : trainPolicy(freeze, language.num_hidden_layers);
-  const vlm = new Vlm(gpu, config, train);
+  const vlm = new Vlm(gpu, config, train, precision);
   const base = name === "yarn" ? "dense" : name;
   for (
     const [parameters, source] of [
