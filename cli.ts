@@ -9,7 +9,7 @@ import { type Program, runProgram } from "./cli/program.ts";
 import config from "./deno.json" with { type: "json" };
 
 const GLIMPSE: Program = {
-  summary: "trains and evaluates a small vision-language model on any GPU.",
+  summary: "trains, evaluates and serves a small vision-language model on any GPU.",
   version: config.version,
   prefix: "deno task",
   help: "deno run cli.ts --help",
@@ -41,6 +41,14 @@ const GLIMPSE: Program = {
     "sft-llm": {
       summary: "Trains the language model on conversations.",
       load: () => import("./cli/sft_llm.ts"),
+    },
+    chat: {
+      summary: "Talks about pictures in the terminal.",
+      load: () => import("./cli/chat.ts"),
+    },
+    serve: {
+      summary: "Serves OpenAI's interface and a page to talk about pictures.",
+      load: () => import("./cli/serve.ts"),
     },
     doctor: {
       summary: "Shows the GPU, its limits and features, and how fast it is.",

@@ -34,13 +34,24 @@ export * from "./kernels/sample_tokens.ts";
 export * from "./kernels/sequences.ts";
 export * from "./kernels/softmax.ts";
 export * from "./kernels/swiglu.ts";
+export * from "./kernels/token_counts.ts";
 
 export { type Batch, packSamples, type Sample } from "./model/batch.ts";
+export {
+  BatchDecoder,
+  type DrawnToken,
+  type Progress,
+  type PromptPicture,
+  Sequence,
+  type SequenceOptions,
+  type TokenLogprob,
+} from "./model/batch_decoder.ts";
 export { byteTokenizer, type TokenizerFiles } from "./model/byte_tokenizer.ts";
 export { blobSource, type ByteSource, bytesSource } from "./model/bytes.ts";
 export { type ChatMessage, ChatTemplate, type ChatTemplateOptions } from "./model/chat_template.ts";
 export { ClipVision, clipVisionSpecs } from "./model/clip_vision.ts";
 export * from "./model/config.ts";
+export { Decoder, type GenerateOptions } from "./model/decoder.ts";
 export { fromFloat32, type HostDtype, type HostTensor, toFloat32 } from "./model/host_tensor.ts";
 export { ImageProcessor } from "./model/image_processor.ts";
 export { inferMiniMindConfig } from "./model/infer_config.ts";
@@ -50,11 +61,16 @@ export {
   encodeConversation,
   type EncodedConversation,
 } from "./model/loss_mask.ts";
-export { Decoder, type GenerateOptions } from "./model/decoder.ts";
 export type { Balance } from "./model/feed_forward.ts";
 export { type CachedRows, MiniMind, miniMindSpecs } from "./model/minimind.ts";
 export * from "./model/parameters.ts";
-export { encodePrompt, type Prompt } from "./model/prompt.ts";
+export {
+  encodePrompt,
+  PICTURE,
+  type PicturePlace,
+  type Prompt,
+  type Turn,
+} from "./model/prompt.ts";
 export { pthChunks, type PthContent, pthValueChunks } from "./model/pth_writer.ts";
 export { Random, type RandomState } from "./model/random.ts";
 export { readWeights } from "./model/read_weights.ts";

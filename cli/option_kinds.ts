@@ -28,6 +28,8 @@ export interface Option<T> {
   readonly defaultText: string;
   /** Whether it is given by its place instead of `--name`; without a default it has to be given. */
   readonly positional: boolean;
+  /** Whether it may be given several times: what they read, which are lists, is joined. */
+  readonly repeats?: boolean;
   /** The value where the option is given without one (a flag); `undefined` makes that an error. */
   readonly bare?: string;
   /**
@@ -160,6 +162,21 @@ export function list<D extends readonly string[] | undefined>(
     (value) => value.split(",").map((part) => part.trim()).filter((part) => part !== ""),
     (value) => value.join(","),
   );
+}
+
+/** Paths of files, each given by an option of its own: `--image a.png --image b.png`. */
+export function paths(spec: OptionSpec<readonly string[]>): Option<readonly string[]> {
+  const one = (value: string, name: string): readonly string[] => {
+    if (value === "") throw new UsageError(`${name} must name a path, but is empty.`);
+    return [value];
+  };
+  const row = option<readonly string[], readonly string[]>(
+    "PATH",
+    { default: [], ...spec },
+    one,
+    (value) => value.join(" "),
+  );
+  return { ...row, repeats: true };
 }
 
 /** Makes an option one that is given by its place; without a default it has to be given. */

@@ -119,6 +119,9 @@ function attachValues(table: OptionTable, args: readonly string[]): string[] {
 
 function readFlag(name: string, row: Option<unknown>, given: readonly string[]): unknown {
   const [value] = given;
+  if (row.repeats && given.length > 1) {
+    return given.flatMap((value) => readFlag(name, row, [value]));
+  }
   if (given.length > 1) {
     throw new UsageError(`${name} is given ${given.length} times; give it once.`);
   }

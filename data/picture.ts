@@ -22,17 +22,19 @@ const FORMATS = ["jpeg", "png", "webp", "gif", "tiff", "heif"];
  *
  * @param source The file's bytes, or its path.
  * @param name What errors call it.
+ * @param maxPixels Larger pictures are refused before they are decoded.
  * @throws {DataError} that names the path, where there is one, and says what is wrong.
  */
 export async function decodePicture(
   source: Uint8Array | string,
   name: string = typeof source === "string" ? `picture ${source}` : "the picture",
+  maxPixels: number = MAX_PIXELS,
 ): Promise<RgbPicture> {
   const bytes = typeof source === "string" ? await readPicture(source) : source;
   const open = isBmp(bytes) ? undefined : await loadSharp();
   try {
     if (bytes.length === 0) throw new DataError("the file is empty");
-    return open ? await decodeBySharp(open(bytes)) : decodeBmp(bytes, MAX_PIXELS);
+    return open ? await decodeBySharp(open(bytes), maxPixels) : decodeBmp(bytes, maxPixels);
   } catch (cause) {
     throw unreadable(name, cause);
   }
@@ -80,8 +82,11 @@ function unreadable(name: string, cause: unknown): DataError {
   return new DataError(`${name} cannot be read: ${why.replace(/[.;]$/, "")}.`, { cause });
 }
 
-async function decodeBySharp(picture: Sharp): Promise<RgbPicture> {
-  const { format, space } = await picture.metadata();
+async function decodeBySharp(picture: Sharp, maxPixels: number): Promise<RgbPicture> {
+  const { format, space, width: columns, height: lines } = await picture.metadata();
+  if (columns * lines > maxPixels) {
+    throw new DataError(`it has ${columns} × ${lines} pixels; at most ${maxPixels} are taken`);
+  }
   if (!FORMATS.includes(format)) throw new DataError(`its format is ${format}; save it as PNG`);
   const isCmyk = space === "cmyk";
   if (isCmyk) picture.pipelineColourspace("cmyk");

@@ -4,6 +4,7 @@ import {
   type CacheLayer,
   type CacheRows,
   decode,
+  PAGE_SIZE,
 } from "./attention/decode.ts";
 import type { HeadLayout } from "./rope.ts";
 import { ShapeError } from "./runtime/errors.ts";
@@ -12,9 +13,14 @@ import type { Tensor } from "./runtime/tensor.ts";
 import { entry } from "./runtime/wgsl.ts";
 
 export type { CachedAttentionOptions, CacheLayer, CacheRows };
+export { PAGE_SIZE };
+
+/** What a slot's table holds where there is no page. */
+const NO_PAGE = 0xffffffff;
 
 /**
- * Keys and values of the sequences that are being continued, each in a slot of fixed capacity.
+ * Keys and values of the sequences that are being continued, each in a slot. A slot's positions lie in pages of 64, so
+ * that slots share memory by what they use.
  *
  * ```ts ignore
  * using cache = new KvCache(gpu, 8, 1, 1024, { kvHeads: 2, headDim: 64 });
@@ -29,33 +35,76 @@ export class KvCache implements Disposable {
   readonly layers: readonly CacheLayer[];
   /** How many sequences it holds. */
   readonly slots: number;
-  /** How many positions of each. */
+  /** How many positions of each at most. */
   readonly capacity: number;
+  /** How many pages there are for all of them. */
+  readonly pages: number;
+  readonly #table: Tensor;
+  readonly #host: Uint32Array<ArrayBuffer>;
 
-  /** Allocates the cache; it belongs to the caller, not to a scope. */
+  /**
+   * Allocates the cache; it belongs to the caller, not to a scope.
+   *
+   * @param pages Pages for all slots, none of which has any until `assign`. Unless given, each slot has all that it can use.
+   */
   constructor(
     gpu: Gpu,
     layers: number,
     slots: number,
     capacity: number,
     { kvHeads, headDim }: Pick<HeadLayout, "kvHeads" | "headDim">,
+    pages?: number,
   ) {
-    const empty = (): Tensor =>
-      gpu.empty([slots, capacity, kvHeads * headDim], "float32", "key/value cache");
+    const perSlot = pagesFor(capacity);
     this.slots = slots;
     this.capacity = capacity;
-    this.layers = gpu.detached(() =>
-      Array.from({ length: layers }, () => ({ keys: empty(), values: empty() }))
+    this.pages = pages ?? slots * perSlot;
+    this.#host = Uint32Array.from(
+      { length: slots * perSlot },
+      (_, i) => pages === undefined ? i : NO_PAGE,
     );
+    const empty = (): Tensor =>
+      gpu.empty([this.pages, PAGE_SIZE, kvHeads * headDim], "float32", "key/value cache");
+    [this.#table, this.layers] = gpu.detached(() => {
+      const table = gpu.tensor(this.#host, [slots, perSlot], "pages of the key/value cache");
+      const layer = () => ({ keys: empty(), values: empty(), table, capacity });
+      return [table, Array.from({ length: layers }, layer)];
+    });
+  }
+
+  /**
+   * Gives a slot pages, in the order of its positions; what it had before is no longer its own.
+   *
+   * @throws {ShapeError} for a slot, a page or a number of pages that there is not.
+   */
+  assign(slot: number, pages: readonly number[]): void {
+    const perSlot = pagesFor(this.capacity);
+    const isSlot = slot >= 0 && slot < this.slots;
+    if (!isSlot || pages.length > perSlot || pages.some((page) => !(page < this.pages))) {
+      throw new ShapeError(
+        `The pages ${pages} cannot be given to slot ${slot}: there are ${this.slots} slots of up to ${perSlot} pages ` +
+          `and ${this.pages} pages.`,
+      );
+    }
+    const row = this.#host.subarray(slot * perSlot, (slot + 1) * perSlot);
+    row.fill(NO_PAGE);
+    row.set(pages);
+    this.#table.gpu.write(this.#table, this.#host);
   }
 
   /** Frees it. */
   [Symbol.dispose](): void {
+    this.#table.dispose();
     for (const { keys, values } of this.layers) {
       keys.dispose();
       values.dispose();
     }
   }
+}
+
+/** How many pages some positions take. */
+export function pagesFor(positions: number): number {
+  return Math.ceil(positions / PAGE_SIZE);
 }
 
 function check(name: string, qkv: Tensor, cache: CacheLayer, rows: CacheRows, layout: HeadLayout) {
@@ -76,8 +125,8 @@ function check(name: string, qkv: Tensor, cache: CacheLayer, rows: CacheRows, la
 const SIZE = 64;
 
 /**
- * Writes the keys and values of packed rows into their slots at their positions. A position beyond the capacity, or a
- * slot that there is not, is left out: count on the host.
+ * Writes the keys and values of packed rows into their slots at their positions. A position beyond the capacity or
+ * without a page, or a slot that there is not, is left out: count on the host.
  *
  * @param qkv Packed queries, rotated keys, and values [T, (H + 2·H_kv)·D].
  * @throws {ShapeError} when shapes do not fit together.
@@ -91,16 +140,17 @@ export function appendToCache(
   check("appendToCache", qkv, cache, rows, layout);
   const { gpu } = qkv;
   const { heads, kvHeads, headDim } = layout;
-  const [slots, capacity] = cache.keys.shape as [number, number];
+  const { table, capacity } = cache;
   const width = kvHeads * headDim / 4;
   const kernel = gpu.kernel("append_to_cache", () => `
-struct Params { n: u32, queries: u32, width: u32, slots: u32, capacity: u32 }
+struct Params { n: u32, queries: u32, width: u32, slots: u32, pages: u32, capacity: u32 }
 @group(0) @binding(0) var<storage, read> qkv: array<vec4f>;
 @group(0) @binding(1) var<storage, read> slots: array<u32>;
 @group(0) @binding(2) var<storage, read> positions: array<u32>;
-@group(0) @binding(3) var<storage, read_write> keys: array<vec4f>;
-@group(0) @binding(4) var<storage, read_write> values: array<vec4f>;
-@group(0) @binding(5) var<uniform> p: Params;
+@group(0) @binding(3) var<storage, read> pages: array<u32>;
+@group(0) @binding(4) var<storage, read_write> keys: array<vec4f>;
+@group(0) @binding(5) var<storage, read_write> values: array<vec4f>;
+@group(0) @binding(6) var<uniform> p: Params;
 ${
     entry(
       gpu,
@@ -111,9 +161,12 @@ ${
     let d = i % p.width;
     let slot = slots[row];
     let position = positions[row];
-    if (slot < p.slots && position < p.capacity) {
+    let per_slot = (p.capacity + ${PAGE_SIZE - 1}u) / ${PAGE_SIZE}u;
+    let place = min(slot, p.slots - 1u) * per_slot + min(position / ${PAGE_SIZE}u, per_slot - 1u);
+    let page = pages[place];
+    if (slot < p.slots && position < p.capacity && page < p.pages) {
       let source = row * (p.queries + 2u * p.width) + p.queries + d;
-      let to = (slot * p.capacity + position) * p.width + d;
+      let to = (page * ${PAGE_SIZE}u + position % ${PAGE_SIZE}u) * p.width + d;
       keys[to] = qkv[source];
       values[to] = qkv[source + p.width];
     }
@@ -123,8 +176,8 @@ ${
   const n = qkv.rows * width;
   gpu.run(
     kernel,
-    [qkv, rows.slots, rows.positions, cache.keys, cache.values],
-    [n, heads * headDim / 4, width, slots, capacity],
+    [qkv, rows.slots, rows.positions, table, cache.keys, cache.values],
+    [n, heads * headDim / 4, width, table.rows, cache.keys.shape[0]!, capacity],
     Math.ceil(n / SIZE),
   );
 }

@@ -1,7 +1,6 @@
 import { embedding } from "../kernels/embedding.ts";
 import { advance, type CacheRows, KvCache } from "../kernels/kv_cache.ts";
 import { linear } from "../kernels/matmul.ts";
-import { gatherRows } from "../kernels/rows.ts";
 import { ShapeError } from "../kernels/runtime/errors.ts";
 import type { Tensor } from "../kernels/runtime/tensor.ts";
 import { sampleTokens, samplingSettings, seenTokens } from "../kernels/sample_tokens.ts";
@@ -64,8 +63,8 @@ export class Decoder implements Disposable {
   }
 
   /**
-   * Reads a conversation up to where the answer begins. What it shares with the conversation before is not computed
-   * again.
+   * Reads a conversation up to where the answer begins. What it shares with the conversation before, up to its first
+   * picture, is not computed again.
    *
    * @param prompt The whole conversation.
    * @param features Features of all its pictures' patches.
@@ -79,12 +78,15 @@ export class Decoder implements Disposable {
         `A prompt of ${ids.length} tokens does not fit; between 1 and ${this.#cache.capacity} can be read.`,
       );
     }
-    // the last token is always read, for its prediction
-    const known = commonPrefix(this.#ids, ids.subarray(0, -1));
+    // the last token is always read, for its prediction, and so are pictures, which ids do not tell apart
+    const known = Math.min(
+      commonPrefix(this.#ids, ids.subarray(0, -1)),
+      ...imageRows.subarray(0, 1),
+    );
     using scope = gpu.scope();
     const rest = imageRows.filter((row) => row >= known);
     const count = ids.length - known;
-    const pictures = features && rest.length > 0 ? lastRows(features, rest.length) : undefined;
+    const pictures = rest.length > 0 ? features : undefined;
     const x = this.#vlm.embed(ids.slice(known), rest.map((row) => row - known), pictures);
     const rows: CacheRows = {
       slots: gpu.tensor(new Uint32Array(count), [count]),
@@ -161,11 +163,4 @@ function commonPrefix(a: ArrayLike<number>, b: ArrayLike<number>): number {
   let i = 0;
   while (i < a.length && i < b.length && a[i] === b[i]) i++;
   return i;
-}
-
-/** The last rows of a tensor, as one of its own. */
-function lastRows(x: Tensor, count: number): Tensor {
-  if (count === x.rows) return x;
-  const rows = Uint32Array.from({ length: count }, (_, i) => x.rows - count + i);
-  return gatherRows(x, x.gpu.tensor(rows, [count]));
 }

@@ -7,6 +7,8 @@ import {
   attentionDecode,
   type CacheRows,
   KvCache,
+  PAGE_SIZE,
+  pagesFor,
 } from "../kernels/kv_cache.ts";
 import type { HeadLayout } from "../kernels/rope.ts";
 import type { Gpu } from "../kernels/runtime/gpu.ts";
@@ -29,6 +31,7 @@ async function checkTurns(
   layout: HeadLayout,
   family: "lanes" | "tiled",
   prompts: readonly number[],
+  scattered = false,
 ): Promise<void> {
   const { heads, kvHeads, headDim } = layout;
   const random = seeded(JSON.stringify(layout));
@@ -42,7 +45,13 @@ async function checkTurns(
   );
   {
     using _scope = gpu.scope();
-    using cache = new KvCache(gpu, 1, prompts.length, Math.max(...lengths) + 2, layout);
+    const capacity = Math.max(...lengths) + 2;
+    const pages = scattered ? lengths.map(pagesFor).reduce((a, b) => a + b) : undefined;
+    using cache = new KvCache(gpu, 1, prompts.length, capacity, layout, pages);
+    if (pages !== undefined) { // every slot has just what it needs, from anywhere
+      const order = Array.from({ length: pages }, (_, i) => i).sort(() => random.normal());
+      lengths.forEach((n, slot) => cache.assign(slot, order.splice(0, pagesFor(n))));
+    }
     const layer = cache.layers[0]!;
     const step = async (from: number[], to: number[], rows?: CacheRows): Promise<void> => {
       const at = from.flatMap((start, slot) =>
@@ -89,6 +98,10 @@ for (const family of ["lanes", "tiled"] as const) {
     );
   }
   gpuTest(
+    `${family} decoding finds pages wherever they are`,
+    (gpu) => checkTurns(gpu, { heads: 4, kvHeads: 2, headDim: 8 }, family, [1, 130, 63, 300], true),
+  );
+  gpuTest(
     `${family} decoding divides a long context among workgroups`,
     (gpu) => checkTurns(gpu, { heads: 2, kvHeads: 1, headDim: 8 }, family, [1500]),
   );
@@ -108,17 +121,25 @@ gpuTest("a cache refuses rows that do not fit", async (gpu) => {
   await gpu.wait();
 });
 
-gpuTest("rows beyond a cache's capacity or slots are left out", async (gpu) => {
+gpuTest("rows beyond a cache's capacity, pages or slots are left out", async (gpu) => {
   using _scope = gpu.scope();
   const layout = { heads: 1, kvHeads: 1, headDim: 4 };
-  using cache = new KvCache(gpu, 1, 2, 3, layout);
+  using cache = new KvCache(gpu, 1, 3, 67, layout, 2);
   const { keys, values } = cache.layers[0]!;
+  cache.assign(0, [0]);
+  cache.assign(1, [1]);
+  assertThrows(() => cache.assign(3, [0]), ShapeError);
+  assertThrows(() => cache.assign(0, [2]), ShapeError);
+  assertThrows(() => cache.assign(0, [0, 1, 0]), ShapeError);
   for (const tensor of [keys, values]) gpu.clear(tensor);
-  const qkv = gpu.tensor(Float32Array.from({ length: 36 }, (_, i) => i + 1), [3, 12]);
-  appendToCache(cache.layers[0]!, qkv, rowsOf(gpu, [0, 1, 2], [3, 2, 0]), layout);
-  const expected = (
-    first: number,
-  ) => [...Array(20).fill(0), first, first + 1, first + 2, first + 3];
+  const qkv = gpu.tensor(Float32Array.from({ length: 72 }, (_, i) => i + 1), [6, 12]);
+  const rows = rowsOf(gpu, [0, 1, 2, 3, 0, 1], [67, 2, 0, 0, 64, 5000]);
+  appendToCache(cache.layers[0]!, qkv, rows, layout);
+  const expected = (first: number) => {
+    const all = new Array(2 * PAGE_SIZE * 4).fill(0);
+    for (let i = 0; i < 4; i++) all[(PAGE_SIZE + 2) * 4 + i] = first + i;
+    return all;
+  };
   assertEquals([...await gpu.read(keys)], expected(17));
   assertEquals([...await gpu.read(values)], expected(21));
 });

@@ -7,11 +7,18 @@ import { type AttentionOptions, lines } from "./shape.ts";
 
 /** The keys and values that one layer has seen. */
 export interface CacheLayer {
-  /** Rotated keys [slots, capacity, H_kv·D]. */
+  /** Rotated keys [pages, 64, H_kv·D]. */
   readonly keys: Tensor;
-  /** Values [slots, capacity, H_kv·D]. */
+  /** Values [pages, 64, H_kv·D]. */
   readonly values: Tensor;
+  /** Which pages hold a slot's positions, in their order: uint32 [slots, ⌈capacity / 64⌉]. All layers have the same. */
+  readonly table: Tensor;
+  /** Positions of a slot. */
+  readonly capacity: number;
 }
+
+/** Positions of a page. */
+export const PAGE_SIZE = 64;
 
 /** Which sequences the rows of a step belong to, and where they stand in them; both on the device. */
 export interface CacheRows {
@@ -32,15 +39,16 @@ const SIZE = 64;
 const ENOUGH = 256;
 
 const PARAMS =
-  `struct Params { heads: u32, kv_heads: u32, scale: f32, slots: u32, capacity: u32, splits: u32 }
+  `struct Params { heads: u32, kv_heads: u32, scale: f32, slots: u32, pages: u32, capacity: u32, splits: u32 }
 @group(0) @binding(0) var<storage, read> qkv: array<vec4f>;
 @group(0) @binding(1) var<storage, read> slots: array<u32>;
 @group(0) @binding(2) var<storage, read> positions: array<u32>;
 @group(0) @binding(3) var<storage, read> keys: array<vec4f>;
 @group(0) @binding(4) var<storage, read> values: array<vec4f>;
-@group(0) @binding(5) var<storage, read_write> out: array<vec4f>;
-@group(0) @binding(6) var<storage, read_write> sums: array<vec2f>;
-@group(0) @binding(7) var<uniform> p: Params;`;
+@group(0) @binding(5) var<storage, read> pages: array<u32>;
+@group(0) @binding(6) var<storage, read_write> out: array<vec4f>;
+@group(0) @binding(7) var<storage, read_write> sums: array<vec2f>;
+@group(0) @binding(8) var<uniform> p: Params;`;
 
 /** A workgroup has `together` heads of a row and a share of its keys, from `begin` to `end`. */
 const share = (vecs: number, together: number, step: number): string =>
@@ -53,7 +61,13 @@ const share = (vecs: number, together: number, step: number): string =>
   let each = (blocks + p.splits - 1u) / p.splits * ${step}u;
   let begin = workgroup.z * each;
   let end = min(begin + each, length);
-  let base = min(slots[row], p.slots - 1u) * p.capacity * pitch + head / (p.heads / p.kv_heads) * ${vecs}u;`;
+  let table = min(slots[row], p.slots - 1u) * ((p.capacity + ${PAGE_SIZE - 1}u) / ${PAGE_SIZE}u);
+  let column = head / (p.heads / p.kv_heads) * ${vecs}u;`;
+
+/** Where position 0 would be if all of a slot lay as the page of position `start` does; whole numbers wrap. */
+const base = (start: string): string =>
+  `let page = ${start} / ${PAGE_SIZE}u;
+    let base = (min(pages[table + page], p.pages - 1u) - page) * ${PAGE_SIZE}u * pitch + column;`;
 
 /** Each invocation scores a key, then each sums one vec4 of the values over some of the keys. */
 function tiledKernel(gpu: Gpu, headDim: number, together: number): Kernel {
@@ -68,6 +82,7 @@ function tiledKernel(gpu: Gpu, headDim: number, together: number): Kernel {
   }
   ${heads((g) => `var m${g} = -1e30; var l${g} = 0.0; var o${g} = vec4f();`)}
   for (var start = begin; start < end; start += ${SIZE}u) {
+    ${base("start")}
     let key = base + min(start + lane, end - 1u) * pitch;
     workgroupBarrier();
     ${heads((g) => `var s${g} = 0.0;`)}
@@ -154,7 +169,9 @@ function lanesKernel(gpu: Gpu, headDim: number, together: number): Kernel {
       ) + `var m${g} = -1e30; var l${g} = 0.0;`
     )
   }
-  for (var start = begin; start < end; start += ${KEYS}u) {
+  for (var first = begin; first < end; first = (first / ${PAGE_SIZE}u + 1u) * ${PAGE_SIZE}u) {
+  ${base("first")}
+  for (var start = first; start < min(end, (page + 1u) * ${PAGE_SIZE}u); start += ${KEYS}u) {
     ${keys((j) => `let key${j} = base + min(start + ${j}u, end - 1u) * pitch;`)}
     ${keys((j) => ownVecs((i) => `let k${j}_${i} = keys[key${j} + d${i}];`))}
     ${keys((j) => ownVecs((i) => `let v${j}_${i} = values[key${j} + d${i}];`))}
@@ -183,6 +200,7 @@ function lanesKernel(gpu: Gpu, headDim: number, together: number): Kernel {
       }
     }`
     )
+  }
   }
   }
   ${
@@ -252,7 +270,7 @@ export function decode(
     "lanes";
   const group = heads / kvHeads;
   const together = [4, 3, 2, 1].find((n) => group % n === 0)!;
-  const [slotCount, capacity] = cache.keys.shape as [number, number];
+  const { table, capacity } = cache;
   const most = Math.ceil(Math.min(longest ?? capacity, capacity) / SIZE);
   const wanted = lanes ? 4 : ENOUGH;
   const splits = Math.max(1, Math.min(most, Math.floor(wanted * together / (rows * heads))));
@@ -264,8 +282,16 @@ export function decode(
   const kernel = (lanes ? lanesKernel : tiledKernel)(gpu, headDim, together);
   gpu.run(
     kernel,
-    [qkv, slots, positions, cache.keys, cache.values, parts, sums],
-    [heads, kvHeads, f32(scale ?? 1 / Math.sqrt(headDim)), slotCount, capacity, splits],
+    [qkv, slots, positions, cache.keys, cache.values, table, parts, sums],
+    [
+      heads,
+      kvHeads,
+      f32(scale ?? 1 / Math.sqrt(headDim)),
+      table.rows,
+      cache.keys.shape[0]!,
+      capacity,
+      splits,
+    ],
     [rows, heads / together, splits],
   );
   if (splits > 1) combine(parts, sums, out, headDim / 4, splits);

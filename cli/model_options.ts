@@ -1,0 +1,110 @@
+/** The options by which commands that talk to a model find it. */
+
+import { modelFolder } from "../data/model_folder.ts";
+import { type ChatModel, loadChatModel } from "../data/vlm_folder.ts";
+import { Gpu } from "../kernels/runtime/gpu.ts";
+import { weightPath } from "../train/settings.ts";
+import { integer, path, text, zeroOrOne } from "./option_kinds.ts";
+import type { OptionValues } from "./options.ts";
+
+const MODEL = "Model";
+
+/** Where the model is, as the original's `eval_vlm.py` names it. */
+export const modelOptions = {
+  root: path({ section: MODEL, help: "Folder laid out as MiniMind-V's.", default: "." }),
+  load_from: path({
+    section: MODEL,
+    help: "model for the weights in --save_dir, or a folder in transformers' format.",
+    default: "model",
+  }),
+  save_dir: path({ section: MODEL, help: "Folder of the weights.", defaultText: "out" }),
+  weight: text({
+    section: MODEL,
+    help: "Name of the weights.",
+    default: "sft_vlm",
+    placeholder: "NAME",
+  }),
+  hidden_size: integer({
+    section: MODEL,
+    help: "Width of the language model.",
+    default: 512,
+    min: 1,
+  }),
+  num_hidden_layers: integer({
+    section: MODEL,
+    help: "Layers of the language model.",
+    defaultText: "read from the weights",
+    min: 1,
+  }),
+  use_moe: zeroOrOne({
+    section: MODEL,
+    help: "Whether it is a mixture of experts.",
+    default: false,
+  }),
+  vision_path: path({
+    section: MODEL,
+    help: "Folder of the CLIP vision tower.",
+    defaultText: "model/vision_model/clip-vit-base-patch16",
+  }),
+  device: text({
+    section: MODEL,
+    help: "Adapter: gpu, software, or a piece of its name.",
+    default: "gpu",
+    placeholder: "NAME",
+  }),
+} as const;
+
+/** What those options read. */
+export type ModelChoice = OptionValues<typeof modelOptions>;
+
+/** A device with a model on it. */
+export interface OpenModel extends Disposable {
+  /** The device. */
+  readonly gpu: Gpu;
+  /** The model. */
+  readonly model: ChatModel;
+}
+
+/** Loads the model that was chosen onto the device that was chosen. */
+export async function openModel(choice: ModelChoice): Promise<OpenModel> {
+  const gpu = await Gpu.open(choice.device);
+  try {
+    const model = await loadChosen(gpu, choice);
+    return {
+      gpu,
+      model,
+      [Symbol.dispose]() {
+        model[Symbol.dispose]();
+        gpu[Symbol.dispose]();
+      },
+    };
+  } catch (error) {
+    gpu[Symbol.dispose]();
+    throw error;
+  }
+}
+
+/** Loads the model that was chosen; `weight` may be another name than the choice's. */
+export async function loadChosen(
+  gpu: Gpu,
+  choice: ModelChoice,
+  weight: string = choice.weight,
+): Promise<ChatModel> {
+  const { root, save_dir, vision_path, load_from, hidden_size, use_moe } = choice;
+  const folder = modelFolder(root, { out: save_dir, vision: vision_path });
+  const native = load_from === "model";
+  return await loadChatModel(gpu, {
+    weights: native ? weightPath(folder.out, weight, hidden_size, use_moe) : load_from,
+    tokenizer: native ? folder.tokenizer : load_from,
+    vision: folder.vision,
+    language: native
+      ? {
+        hidden_size,
+        use_moe,
+        ...(choice.num_hidden_layers !== undefined && {
+          num_hidden_layers: choice.num_hidden_layers,
+        }),
+      }
+      : {},
+  });
+}

@@ -1,0 +1,315 @@
+import { embedding } from "../kernels/embedding.ts";
+import { advance, type CacheRows, KvCache, pagesFor } from "../kernels/kv_cache.ts";
+import { linear } from "../kernels/matmul.ts";
+import { ShapeError } from "../kernels/runtime/errors.ts";
+import type { Tensor } from "../kernels/runtime/tensor.ts";
+import { BatchSampler } from "./batch_sampler.ts";
+import { PagePool } from "./page_pool.ts";
+import type { Prompt } from "./prompt.ts";
+import { type DrawnToken, type PromptPicture, Sequence, type SequenceOptions } from "./sequence.ts";
+import type { Vlm } from "./vlm.ts";
+
+export { type DrawnToken, type PromptPicture, Sequence, type SequenceOptions };
+export type { TokenLogprob } from "./sequence.ts";
+
+/** Rows of prompts that are read at once at most, unless one prompt alone has more. */
+const MOST_ROWS = 2048;
+
+/** Tokens that were drawn for a sequence. */
+export type Progress = readonly [sequence: Sequence, tokens: readonly DrawnToken[]];
+
+/** Sequences and what is being drawn for them. */
+interface Reading {
+  readonly sequences: readonly Sequence[];
+  readonly tokens: Promise<DrawnToken[][]>;
+}
+
+/** A place for one sequence. */
+interface Slot {
+  /** What it was given: ids, and keys where pictures are. */
+  keys: (number | string)[];
+  /** How many of them are in the cache. */
+  held: number;
+  /** What has joined the batch here. */
+  sequence: Sequence | undefined;
+  /** Grows with each use. */
+  lastUsed: number;
+}
+
+/**
+ * Continues several sequences together: they join and leave while others run, each with settings of its own. A place
+ * remembers what it has read, so that a conversation that goes on is read only where it is new.
+ *
+ * ```ts ignore
+ * using batch = new BatchDecoder(vlm, 8, 2048);
+ * const sequence = batch.join(prompt, pictures, options);
+ * while (batch.running > 0) {
+ *   for (const [sequence, tokens] of await batch.step(4)) show(sequence, tokens);
+ * }
+ * ```
+ */
+export class BatchDecoder implements Disposable {
+  /** Tokens of a sequence at most, pictures and answer included. */
+  readonly capacity: number;
+  readonly #vlm: Vlm;
+  readonly #cache: KvCache;
+  readonly #slots: Slot[];
+  readonly #pages: PagePool;
+  #clock = 0;
+
+  /**
+   * A decoder of up to `slots` sequences of up to `capacity` tokens.
+   *
+   * @param tokens Tokens of all sequences together for which there is memory, at least `capacity`; as many as all
+   *   places can hold unless given.
+   */
+  constructor(vlm: Vlm, slots: number, capacity: number, tokens: number = Infinity) {
+    const { num_hidden_layers, hidden_size, num_attention_heads, num_key_value_heads, ...rest } =
+      vlm.config.language;
+    this.#vlm = vlm;
+    this.capacity = Math.min(capacity, rest.max_position_embeddings);
+    const most = pagesFor(this.capacity);
+    const pages = Math.max(most, Math.min(pagesFor(tokens), slots * most));
+    this.#pages = new PagePool(pages, slots);
+    const heads = { kvHeads: num_key_value_heads, headDim: hidden_size / num_attention_heads };
+    this.#cache = new KvCache(vlm.gpu, num_hidden_layers, slots, this.capacity, heads, pages);
+    this.#slots = Array.from({ length: slots }, () => ({
+      keys: [],
+      held: 0,
+      sequence: undefined,
+      lastUsed: 0,
+    }));
+  }
+
+  /** Sequences that have not ended. */
+  get running(): number {
+    return this.#slots.length - this.free;
+  }
+
+  /** Sequences that may join. */
+  get free(): number {
+    return this.#slots.filter(({ sequence }) => !sequence).length;
+  }
+
+  /**
+   * Lets a sequence join; its prompt is read in the next step.
+   *
+   * @param prompt Where the answer begins.
+   * @param pictures The prompt's pictures in their order. Their features are kept alive as long as they are needed.
+   * @throws {ShapeError} when the prompt leaves no room for an answer, has other pictures than those given, or there is
+   *   no place or no memory for it; ask `hasRoom` before.
+   */
+  join(prompt: Prompt, pictures: readonly PromptPicture[], options: SequenceOptions): Sequence {
+    const { ids, pictureCount } = prompt;
+    if (ids.length === 0 || ids.length >= this.capacity) {
+      throw new ShapeError(
+        `A prompt of ${ids.length} tokens does not fit; between 1 and ${
+          this.capacity - 1
+        } can be read.`,
+      );
+    }
+    if (pictures.length !== pictureCount) {
+      throw new ShapeError(
+        `${pictures.length} pictures were given for a prompt that shows ${pictureCount}.`,
+      );
+    }
+    const keys = this.#keysOf(prompt, pictures);
+    const free = this.#slots.filter(({ sequence }) => !sequence);
+    const known = free.map((slot) => this.#known(slot, keys, prompt.imageRows));
+    const most = Math.max(...known);
+    const slot =
+      free.filter((_, i) => known[i] === most).sort((a, b) => a.lastUsed - b.lastUsed)[0];
+    if (!slot) throw new ShapeError(`All ${this.#slots.length} places of the batch are taken.`);
+    const at = this.#slots.indexOf(slot);
+    this.#reserve(slot, this.#reach(ids.length, options));
+    slot.sequence = new Sequence(prompt, pictures, options, at, most);
+    slot.keys = keys;
+    slot.held = most;
+    return slot.sequence;
+  }
+
+  /** Whether a prompt of so many tokens and its answer may join now. */
+  hasRoom(promptTokens: number, options: Pick<SequenceOptions, "maxNewTokens">): boolean {
+    const idle = this.#slots.flatMap(({ sequence }, slot) => sequence ? [] : this.#pages.of(slot));
+    const reach = this.#reach(promptTokens, options);
+    return this.free > 0 && pagesFor(reach) <= this.#pages.free + idle.length;
+  }
+
+  /** Lets a sequence leave before its end. */
+  leave(sequence: Sequence): void {
+    const slot = this.#slots[sequence.slot]!;
+    if (slot.sequence !== sequence) return;
+    if (!sequence.started) { for (const { features } of sequence.pictures) features.dispose(); }
+    slot.sequence = undefined;
+    slot.lastUsed = ++this.#clock;
+  }
+
+  /**
+   * Reads the prompts of those that joined, which draws their first tokens; when nobody has, draws the next tokens of all.
+   *
+   * @param count How many tokens of each are drawn before they are looked at; what comes after an end is thrown away.
+   * @returns The new tokens of each sequence. Those that ended have left.
+   */
+  async step(count: number): Promise<Progress[]> {
+    const here = this.#slots.flatMap(({ sequence }) => sequence ?? []);
+    const fresh = here.filter(({ started }) => !started);
+    if (fresh.length > 0) return await this.#finish(this.#read(this.#readable(fresh)));
+    if (here.length === 0) return [];
+    const room = Math.max(
+      ...here.map(({ ids, promptTokens, options }) =>
+        Math.min(promptTokens + options.maxNewTokens, this.capacity) - ids.length
+      ),
+    );
+    return await this.#finish(this.#advance(here, Math.max(1, Math.min(count, room))));
+  }
+
+  /** Frees the cache. */
+  [Symbol.dispose](): void {
+    for (const { sequence } of this.#slots) if (sequence) this.leave(sequence);
+    this.#cache[Symbol.dispose]();
+  }
+
+  /** Tokens of a sequence when it has become as long as it may. */
+  #reach(promptTokens: number, { maxNewTokens }: Pick<SequenceOptions, "maxNewTokens">): number {
+    return Math.min(promptTokens + maxNewTokens, this.capacity);
+  }
+
+  /** Gives a place its pages; when there are too few, idle places forget what they hold, the longest unused first. */
+  #reserve(slot: Slot, tokens: number): void {
+    const at = this.#slots.indexOf(slot);
+    const idle = this.#slots.filter((other) => other !== slot && !other.sequence)
+      .sort((a, b) => a.lastUsed - b.lastUsed);
+    while (!this.#pages.resize(at, tokens)) {
+      const oldest = idle.shift();
+      if (!oldest) throw new ShapeError(`There is no memory for ${tokens} tokens more.`);
+      oldest.held = 0;
+      this.#pages.resize(this.#slots.indexOf(oldest), 0);
+    }
+    this.#cache.assign(at, this.#pages.of(at));
+  }
+
+  /** Ids, with keys in the rows of pictures. */
+  #keysOf({ ids, imageRows }: Prompt, pictures: readonly PromptPicture[]): (number | string)[] {
+    const keys: (number | string)[] = [...ids];
+    const each = this.#vlm.tokensPerPicture;
+    imageRows.forEach((row, i) => keys[row] = pictures[Math.floor(i / each)]!.key);
+    return keys;
+  }
+
+  /** How much of a prompt a place holds: less than all, for the last token is always read, and whole pictures. */
+  #known(slot: Slot, keys: readonly (number | string)[], imageRows: Uint32Array): number {
+    const most = Math.min(slot.held, keys.length - 1);
+    let known = 0;
+    while (known < most && slot.keys[known] === keys[known]) known++;
+    const each = this.#vlm.tokensPerPicture;
+    for (let i = 0; i < imageRows.length; i += each) {
+      if (imageRows[i]! < known && known <= imageRows[i + each - 1]!) return imageRows[i]!;
+    }
+    return known;
+  }
+
+  /** The first of those that joined, as many as are read together. */
+  #readable(fresh: readonly Sequence[]): Sequence[] {
+    let rows = 0;
+    const fits = ({ ids, cachedTokens }: Sequence) =>
+      (rows += ids.length - cachedTokens) <= MOST_ROWS;
+    return fresh.filter((sequence, i) => fits(sequence) || i === 0);
+  }
+
+  #read(sequences: readonly Sequence[]): Reading {
+    const { gpu, language } = this.#vlm;
+    using _scope = gpu.scope();
+    const ids: number[] = [], imageRows: number[] = [], slots: number[] = [];
+    const positions: number[] = [], last: number[] = [];
+    const pictures: Tensor[] = [];
+    const each = this.#vlm.tokensPerPicture;
+    for (const sequence of sequences) {
+      const { cachedTokens: known } = sequence;
+      const start = ids.length;
+      sequence.pictures.forEach(({ features }, i) => {
+        const rows = [...sequence.imageRows.subarray(i * each, (i + 1) * each)];
+        if (rows[0]! < known) return;
+        pictures.push(features);
+        imageRows.push(...rows.map((row) => row - known + start));
+      });
+      for (let i = known; i < sequence.ids.length; i++) {
+        ids.push(sequence.ids[i]!);
+        slots.push(sequence.slot);
+        positions.push(i);
+      }
+      last.push(ids.length - 1);
+    }
+    const x = this.#vlm.embed(
+      Uint32Array.from(ids),
+      Uint32Array.from(imageRows),
+      pictures.length > 0 ? joined(pictures) : undefined,
+    );
+    const rows = this.#rows(slots, positions);
+    const lastRows = gpu.tensor(Uint32Array.from(last), [last.length]);
+    const hidden = language.forward(x, { cache: this.#cache, rows }, lastRows);
+    const sampler = new BatchSampler(this.#vlm, sequences);
+    sampler.draw(linear(hidden, language.embedding));
+    for (const sequence of sequences) {
+      sequence.started = true;
+      for (const { features } of sequence.pictures) features.dispose();
+    }
+    return { sequences, tokens: sampler.read() };
+  }
+
+  #advance(sequences: readonly Sequence[], count: number): Reading {
+    const { gpu, language } = this.#vlm;
+    using _scope = gpu.scope();
+    const rows = this.#rows(
+      sequences.map(({ slot }) => slot),
+      sequences.map(({ ids }) => ids.length - 1),
+    );
+    const sampler = new BatchSampler(this.#vlm, sequences);
+    let tokens = gpu.tensor(
+      Uint32Array.from(sequences, ({ ids }) => ids.at(-1)!),
+      [sequences.length],
+    );
+    for (let i = 0; i < count; i++) {
+      using step = gpu.scope();
+      const x = embedding(language.embedding, tokens);
+      const hidden = language.forward(x, { cache: this.#cache, rows });
+      tokens = sampler.draw(linear(hidden, language.embedding), step);
+      advance(rows);
+    }
+    return { sequences, tokens: sampler.read() };
+  }
+
+  #rows(slots: readonly number[], positions: readonly number[]): CacheRows {
+    const { gpu } = this.#vlm;
+    return {
+      slots: gpu.tensor(Uint32Array.from(slots), [slots.length]),
+      positions: gpu.tensor(Uint32Array.from(positions), [slots.length]),
+    };
+  }
+
+  async #finish({ sequences, tokens }: Reading): Promise<Progress[]> {
+    const drawn = await tokens;
+    return sequences.flatMap((sequence, i): Progress[] => {
+      const slot = this.#slots[sequence.slot]!;
+      if (slot.sequence !== sequence) return []; // it has left meanwhile
+      slot.held = sequence.ids.length; // the last drawn token is not read yet
+      const taken = sequence.accept(drawn[i]!, this.capacity);
+      for (const { id } of taken) slot.keys.push(id);
+      slot.held += taken.length - 1;
+      if (sequence.finish) this.leave(sequence);
+      return [[sequence, taken]];
+    });
+  }
+}
+
+/** Tensors of equal width below each other, or the one that there is. */
+function joined(parts: readonly Tensor[]): Tensor {
+  if (parts.length === 1) return parts[0]!;
+  const { gpu, width } = parts[0]!;
+  const all = gpu.empty([parts.reduce((rows, part) => rows + part.rows, 0), width]);
+  let start = 0;
+  for (const part of parts) {
+    gpu.copy(part, all.view(part.shape, start));
+    start += part.size;
+  }
+  return all;
+}

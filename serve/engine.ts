@@ -1,0 +1,299 @@
+import { decodePicture } from "../data/picture.ts";
+import type { ChatModel } from "../data/vlm_folder.ts";
+import { DeviceError, GlimpseError } from "../kernels/runtime/errors.ts";
+import type { Tensor } from "../kernels/runtime/tensor.ts";
+import { BatchDecoder, type Sequence, type SequenceOptions } from "../model/batch_decoder.ts";
+import { encodePrompt, type Prompt, type Turn } from "../model/prompt.ts";
+import { Random } from "../model/random.ts";
+import { Answer } from "./answer.ts";
+import { Lru } from "./lru.ts";
+
+/** How much an engine takes on. */
+export interface EngineOptions {
+  /** Answers generated at the same time. */
+  readonly slots: number;
+  /** Tokens of a conversation at most, pictures and answer included. */
+  readonly capacity: number;
+  /** Tokens of all conversations together for which there is memory; as many as all can have unless given. */
+  readonly cacheTokens?: number | undefined;
+  /** Questions that may wait. */
+  readonly queue: number;
+  /** Pixels of a picture at most. */
+  readonly maxPixels: number;
+  /** Bytes of pictures, prepared and as features each, that are kept. */
+  readonly pictureBytes: number;
+}
+
+/** What is usual where nothing else is asked for. */
+export const ENGINE_DEFAULTS: EngineOptions = {
+  slots: 8,
+  capacity: 2048,
+  queue: 64,
+  maxPixels: 64_000_000,
+  pictureBytes: 64 << 20,
+};
+
+/** A picture, resized and cropped. */
+export interface Picture {
+  /** Digest of the file. */
+  readonly key: string;
+  /** Bytes [3, size, size]. */
+  readonly pixels: Uint8Array;
+}
+
+/** What is asked, and how it is answered. */
+export interface Question extends Omit<SequenceOptions, "random" | "stopIds"> {
+  /** The conversation. */
+  readonly turns: readonly Turn[];
+  /** Its pictures in their order. */
+  readonly pictures: readonly Picture[];
+  /** Seed of what is drawn; by chance unless given. */
+  readonly seed?: number;
+  /** Texts that end the answer. */
+  readonly stop?: readonly string[];
+}
+
+/** There are too many questions at the moment. */
+export class QueueFullError extends GlimpseError {
+  /** The kind of error. */
+  override name = "QueueFullError";
+}
+
+/** A conversation has more tokens than the engine takes. */
+export class ContextLengthError extends GlimpseError {
+  /** The kind of error. */
+  override name = "ContextLengthError";
+}
+
+/** A question that waits for its place. */
+interface Waiting {
+  readonly answer: Answer;
+  readonly prompt: Prompt;
+  readonly pictures: readonly Picture[];
+  readonly options: SequenceOptions;
+}
+
+/** Milliseconds between two looks at what was drawn. */
+const CHUNK_MS = 60;
+const MOST_TOKENS = 16;
+
+/** Answers questions with a model, several at the same time, in the order in which they came. */
+export class Engine implements AsyncDisposable {
+  /** The model. */
+  readonly model: ChatModel;
+  /** How much it takes on; `capacity` is at most what the model can. */
+  readonly options: EngineOptions;
+  /** Tokens drawn so far. */
+  drawnTokens = 0;
+  /** The error that keeps it from answering, if any. */
+  fault: unknown;
+  readonly #batch: BatchDecoder;
+  readonly #waiting: Waiting[] = [];
+  readonly #running = new Map<Sequence, Answer>();
+  readonly #pixels: Lru<Picture>;
+  readonly #features: Lru<Tensor>;
+  readonly #longestToken: number;
+  #decoding: Promise<unknown> = Promise.resolve();
+  #loop: Promise<void> | undefined;
+  /** Milliseconds that a token takes, as it was lately. */
+  #pace = CHUNK_MS;
+
+  /** An engine over a model, which stays its owner's. */
+  constructor(model: ChatModel, options: Partial<EngineOptions> = {}) {
+    const all = { ...ENGINE_DEFAULTS, ...options };
+    this.model = model;
+    this.#batch = new BatchDecoder(model.vlm, all.slots, all.capacity, all.cacheTokens);
+    this.options = { ...all, capacity: this.#batch.capacity };
+    this.#pixels = new Lru(all.pictureBytes, ({ pixels }) => pixels.length);
+    this.#features = new Lru(all.pictureBytes, ({ bytes }) => bytes, (tensor) => tensor.dispose());
+    const { tokenizer } = model;
+    const ids = Array.from(
+      { length: tokenizer.vocabSize },
+      (_, id) => tokenizer.bytesOf(id).length,
+    );
+    this.#longestToken = ids.reduce((a, b) => Math.max(a, b), 1);
+  }
+
+  /** Answers that are being generated. */
+  get running(): number {
+    return this.#running.size;
+  }
+
+  /** Questions that wait. */
+  get waiting(): number {
+    return this.#waiting.length;
+  }
+
+  /** Whether no question can be taken now. */
+  get isFull(): boolean {
+    return this.#batch.free + this.options.queue - this.waiting <= 0;
+  }
+
+  /**
+   * Decodes, resizes and crops a picture, or finds it as it was prepared before.
+   *
+   * @throws {DataError} when it cannot be read or has too many pixels.
+   */
+  async preparePicture(file: Uint8Array<ArrayBuffer>): Promise<Picture> {
+    const digest = await crypto.subtle.digest("SHA-256", file);
+    const key = Array.from(new Uint8Array(digest), (byte) => byte.toString(16).padStart(2, "0"))
+      .join("");
+    const known = this.#pixels.get(key);
+    if (known) return known;
+    // one at a time: a decoded picture may be large
+    const prepare = async (): Promise<Picture> => {
+      const decoded = await decodePicture(file, "the picture", this.options.maxPixels);
+      const picture = { key, pixels: this.model.processor.process(decoded) };
+      this.#pixels.set(key, picture);
+      return picture;
+    };
+    const prepared = this.#decoding.then(prepare);
+    this.#decoding = prepared.catch(() => {});
+    return await prepared;
+  }
+
+  /**
+   * Takes a question.
+   *
+   * @throws {QueueFullError} when too many wait.
+   * @throws {ContextLengthError} when the conversation leaves no room for an answer.
+   */
+  ask(question: Question): Answer {
+    const { model } = this;
+    if (this.fault) throw this.fault;
+    if (this.isFull) {
+      throw new QueueFullError(
+        `${this.running} questions are being answered and ${this.waiting} wait; try again later.`,
+      );
+    }
+    const prompt = this.#encode(question);
+    const { turns: _, pictures, seed, stop = [], ...options } = question;
+    const answer = new Answer(model.tokenizer, {
+      promptTokens: prompt.ids.length,
+      stop: stop.filter((text) => text !== ""),
+      cancelled: (answer) => this.#cancel(answer),
+    });
+    const random = new Random(seed ?? crypto.getRandomValues(new Uint32Array(1))[0]!);
+    const stopIds = [model.tokenizer.eosId];
+    this.#waiting.push({ answer, prompt, pictures, options: { ...options, random, stopIds } });
+    this.#loop ??= this.#run();
+    return answer;
+  }
+
+  /** Waits until everything that was asked has been answered. */
+  async drain(): Promise<void> {
+    while (this.#loop) await this.#loop;
+  }
+
+  /** Breaks off all answers. */
+  cancelAll(): void {
+    for (const { answer } of [...this.#waiting]) answer.cancel();
+    for (const answer of [...this.#running.values()]) answer.cancel();
+  }
+
+  /** Forgets pictures. */
+  forgetPictures(): void {
+    this.#pixels.clear();
+    this.#features.clear();
+  }
+
+  /** Breaks off all answers and frees memory; the model stays. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.cancelAll();
+    await this.drain();
+    this.forgetPictures();
+    this.#batch[Symbol.dispose]();
+  }
+
+  #encode({ turns, pictures }: Question): Prompt {
+    const { tokenizer, template, vlm } = this.model;
+    const { capacity } = this.options;
+    const characters = turns.flatMap(({ content = "" }) => content)
+      .reduce((sum, part) => sum + (typeof part === "string" ? part.length : 0), 0);
+    const least = Math.ceil(characters / this.#longestToken) +
+      pictures.length * vlm.tokensPerPicture;
+    // what is far too long is not worth the encoding
+    const prompt = least < capacity
+      ? encodePrompt(tokenizer, template, turns, vlm.tokensPerPicture)
+      : undefined;
+    const length = prompt?.ids.length ?? least;
+    if (prompt && length < capacity) return prompt;
+    throw new ContextLengthError(
+      `The conversation has ${
+        prompt ? "" : "at least "
+      }${length} tokens, of which a picture takes ` +
+        `${vlm.tokensPerPicture}; this model is served with room for ${capacity}, answer included.`,
+    );
+  }
+
+  #cancel(answer: Answer): void {
+    const waiting = this.#waiting.findIndex((other) => other.answer === answer);
+    if (waiting >= 0) this.#waiting.splice(waiting, 1);
+    for (const [sequence, other] of this.#running) {
+      if (other === answer) this.#leave(sequence);
+    }
+  }
+
+  #leave(sequence: Sequence): void {
+    this.#batch.leave(sequence);
+    this.#running.delete(sequence);
+  }
+
+  async #run(): Promise<void> {
+    await Promise.resolve(); // who asked gets the answer first
+    try {
+      while (this.#admit() > 0) await this.#step();
+    } catch (error) {
+      if (error instanceof DeviceError) this.fault = error;
+      for (const { answer } of this.#waiting.splice(0)) answer.fail(error);
+      for (const [sequence, answer] of [...this.#running]) {
+        this.#leave(sequence);
+        answer.fail(error);
+      }
+    }
+    this.#loop = undefined;
+  }
+
+  async #step(): Promise<void> {
+    const reading = [...this.#running.keys()].some(({ started }) => !started);
+    const count = Math.max(1, Math.min(MOST_TOKENS, Math.round(CHUNK_MS / this.#pace)));
+    const start = performance.now();
+    const progress = await this.#batch.step(count);
+    if (!reading) this.#pace = Math.max(0.1, (performance.now() - start) / count);
+    for (const [sequence, tokens] of progress) {
+      const answer = this.#running.get(sequence);
+      if (!answer) continue;
+      this.drawnTokens += tokens.length;
+      answer.push(tokens);
+      if (sequence.finish) answer.end(sequence.finish);
+      if (answer.finish) this.#leave(sequence);
+    }
+  }
+
+  /** Gives free places to who waits; how many run. */
+  #admit(): number {
+    for (;;) {
+      const first = this.#waiting[0];
+      if (!first || !this.#batch.hasRoom(first.prompt.ids.length, first.options)) break;
+      const { answer, prompt, pictures, options } = first;
+      this.#waiting.shift();
+      const shown = pictures.map((picture) => ({ key: picture.key, features: this.#see(picture) }));
+      const sequence = this.#batch.join(prompt, shown, options);
+      for (const { features } of shown) features.dispose();
+      answer.cachedTokens = sequence.cachedTokens;
+      this.#running.set(sequence, answer);
+    }
+    return this.#running.size;
+  }
+
+  /** A picture's features, for the caller to dispose of. */
+  #see({ key, pixels }: Picture): Tensor {
+    const { vlm } = this.model;
+    const known = this.#features.get(key);
+    if (known) return known.retain();
+    using scope = vlm.gpu.scope();
+    const features = scope.release(vlm.encodePictures(new Uint8Array(pixels), 1));
+    this.#features.set(key, features.retain());
+    return features;
+  }
+}

@@ -1,0 +1,149 @@
+import { ApiError } from "./errors.ts";
+import type { FileStore } from "./files.ts";
+import type { RequestPart } from "./schema.ts";
+
+/** Where pictures of a request may come from. */
+export interface PictureSources {
+  /** Files that clients left. */
+  readonly files: FileStore;
+  /** Hosts from which pictures are fetched: names, `*.name` for those below it, or `*` for any. */
+  readonly hosts: readonly string[];
+  /** Bytes of a picture at most. */
+  readonly maxBytes: number;
+}
+
+const REDIRECTS = 3;
+const FETCH_MS = 15_000;
+
+/**
+ * The file of a picture that a part of a request shows.
+ *
+ * @param part An `image_url` or `file` part.
+ * @param param Where the part stands, for the error.
+ * @throws {ApiError} when there is no such picture, it is too large, or must not be fetched.
+ */
+export async function pictureFile(
+  part: Exclude<RequestPart, { type: "text" }>,
+  param: string,
+  sources: PictureSources,
+  signal: AbortSignal,
+): Promise<Uint8Array<ArrayBuffer>> {
+  if (part.type === "file") {
+    const { file } = part;
+    if ("file_data" in file) return dataUrl(file.file_data, param, sources);
+    const stored = sources.files.get(file.file_id);
+    if (stored) return stored.bytes;
+    throw new ApiError(404, `There is no file ${JSON.stringify(file.file_id)}.`, {
+      param,
+      code: "file_not_found",
+    });
+  }
+  const { url } = part.image_url;
+  if (/^data:/i.test(url)) return dataUrl(url, param, sources);
+  if (/^https?:/i.test(url)) return await fetched(url, param, sources, signal);
+  throw new ApiError(400, "A picture must be given as a data: or http(s): URL, or as a file.", {
+    param,
+    code: "invalid_image_url",
+  });
+}
+
+function dataUrl(
+  url: string,
+  param: string,
+  { maxBytes }: PictureSources,
+): Uint8Array<ArrayBuffer> {
+  const start = url.indexOf(",") + 1;
+  if (!/^data:image\/[\w.+-]+;base64$/i.test(url.slice(0, Math.max(0, start - 1)))) {
+    throw new ApiError(400, "A picture's data URL must begin with data:image/…;base64,.", {
+      param,
+      code: "invalid_image_url",
+    });
+  }
+  if ((url.length - start) * 0.75 > maxBytes + 3) throw tooLarge(maxBytes, param);
+  try {
+    return Uint8Array.fromBase64(url.slice(start));
+  } catch {
+    throw new ApiError(400, "The data URL of a picture is not base64.", {
+      param,
+      code: "invalid_base64",
+    });
+  }
+}
+
+async function fetched(
+  url: string,
+  param: string,
+  { hosts, maxBytes }: PictureSources,
+  signal: AbortSignal,
+): Promise<Uint8Array<ArrayBuffer>> {
+  const limit = AbortSignal.any([signal, AbortSignal.timeout(FETCH_MS)]);
+  try {
+    for (let hop = 0, next = new URL(url); hop <= REDIRECTS; hop++) {
+      if (!isAllowed(next, hosts)) {
+        const why = hosts.length === 0
+          ? "Pictures are not fetched from URLs here; send the picture itself as a data: URL."
+          : `Pictures are not fetched from ${next.host} here.`;
+        throw new ApiError(400, why, { param, code: "image_url_not_allowed" });
+      }
+      const response = await fetch(next, { redirect: "manual", signal: limit });
+      const location = response.headers.get("location");
+      if (response.status >= 300 && response.status < 400 && location !== null) {
+        await response.body?.cancel();
+        next = new URL(location, next);
+        continue;
+      }
+      if (!response.ok) {
+        await response.body?.cancel();
+        throw new ApiError(400, `The picture's host answered ${response.status}.`, {
+          param,
+          code: "image_fetch_failed",
+        });
+      }
+      return await upTo(maxBytes, response, param);
+    }
+    throw new ApiError(400, "The picture's URL leads on too often.", {
+      param,
+      code: "image_fetch_failed",
+    });
+  } catch (error) {
+    if (error instanceof ApiError) throw error;
+    throw new ApiError(400, "The picture could not be fetched.", {
+      param,
+      code: "image_fetch_failed",
+    });
+  }
+}
+
+/** Whether a URL's host is on the list. `*` leaves out this machine and addresses in numbers. */
+export function isAllowed({ protocol, hostname }: URL, hosts: readonly string[]): boolean {
+  if (protocol !== "http:" && protocol !== "https:") return false;
+  return hosts.some((host) => {
+    if (host === "*") {
+      return hostname.includes(".") &&
+        !/[:\]]|^[\d.]+$|\.(localhost|local|internal)$/.test(hostname);
+    }
+    return host.startsWith("*.") ? hostname.endsWith(host.slice(1)) : hostname === host;
+  });
+}
+
+async function upTo(
+  most: number,
+  response: Response,
+  param: string,
+): Promise<Uint8Array<ArrayBuffer>> {
+  const parts: Uint8Array<ArrayBuffer>[] = [];
+  let length = 0;
+  for await (const part of response.body ?? []) {
+    if ((length += part.length) > most) throw tooLarge(most, param);
+    parts.push(part);
+  }
+  return await new Blob(parts).bytes();
+}
+
+/** A picture has too many bytes. */
+export function tooLarge(most: number, param?: string): ApiError {
+  return new ApiError(413, `A picture must not have more than ${most} bytes.`, {
+    param,
+    code: "image_too_large",
+  });
+}

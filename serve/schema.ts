@@ -1,0 +1,89 @@
+import * as v from "valibot";
+import { ApiError } from "./errors.ts";
+
+const between = (least: number, most: number) =>
+  v.nullish(v.pipe(v.number(), v.minValue(least), v.maxValue(most)));
+const whole = (least: number, most: number) =>
+  v.nullish(v.pipe(v.number(), v.integer(), v.minValue(least), v.maxValue(most)));
+/** A field of the interface that only has effect when it is left at its default. */
+const unused = (name: string, schema: v.GenericSchema) =>
+  v.nullish(
+    v.pipe(v.unknown(), v.check((value) => v.is(schema, value), `${name} is not supported`)),
+  );
+
+const TEXT_PART = v.object({ type: v.literal("text"), text: v.string() });
+const IMAGE_URL_PART = v.object({
+  type: v.literal("image_url"),
+  image_url: v.union([
+    v.pipe(v.string(), v.transform((url) => ({ url }))),
+    v.object({ url: v.string() }),
+  ]),
+});
+const FILE_PART = v.object({
+  type: v.literal("file"),
+  file: v.union([v.object({ file_id: v.string() }), v.object({ file_data: v.string() })]),
+});
+const PART = v.variant("type", [TEXT_PART, IMAGE_URL_PART, FILE_PART]);
+const CONTENT = v.union(
+  [v.string(), v.pipe(v.array(PART), v.minLength(1))],
+  "content must be a text, or a list of parts of type text, image_url or file",
+);
+
+const MESSAGE = v.variant("role", [
+  v.object({ role: v.picklist(["system", "developer"]), content: CONTENT }),
+  v.object({ role: v.literal("user"), content: CONTENT }),
+  v.object({ role: v.literal("assistant"), content: v.nullish(CONTENT) }),
+]);
+
+const CHAT_REQUEST = v.object({
+  model: v.string(),
+  messages: v.pipe(v.array(MESSAGE), v.minLength(1), v.maxLength(1000)),
+  stream: v.nullish(v.boolean()),
+  stream_options: v.nullish(v.object({ include_usage: v.nullish(v.boolean()) })),
+  temperature: between(0, 2),
+  top_p: between(0, 1),
+  top_k: whole(0, 1e6),
+  min_p: between(0, 1),
+  repetition_penalty: between(0.01, 100),
+  presence_penalty: between(-2, 2),
+  frequency_penalty: between(-2, 2),
+  max_tokens: whole(1, 2 ** 31),
+  max_completion_tokens: whole(1, 2 ** 31),
+  stop: v.nullish(
+    v.union(
+      [v.string(), v.pipe(v.array(v.string()), v.maxLength(4))],
+      "stop must be up to 4 texts",
+    ),
+  ),
+  seed: v.nullish(v.pipe(v.number(), v.safeInteger())),
+  n: whole(1, 16),
+  logprobs: v.nullish(v.boolean()),
+  top_logprobs: whole(0, 20),
+  tools: unused("tools", v.pipe(v.array(v.unknown()), v.maxLength(0))),
+  tool_choice: unused("tool_choice", v.picklist(["none", "auto"])),
+  logit_bias: unused("logit_bias", v.strictObject({})),
+  response_format: unused("response_format", v.object({ type: v.literal("text") })),
+});
+
+/** A checked request for an answer. */
+export type ChatRequest = v.InferOutput<typeof CHAT_REQUEST>;
+
+/** A turn of it. */
+export type RequestMessage = ChatRequest["messages"][number];
+
+/** A part of a turn. */
+export type RequestPart = v.InferOutput<typeof PART>;
+
+/**
+ * Checks the JSON of a request for an answer.
+ *
+ * @throws {ApiError} that names the parameter at fault.
+ */
+export function chatRequest(json: unknown): ChatRequest {
+  const { success, output, issues } = v.safeParse(CHAT_REQUEST, json, { abortEarly: true });
+  if (success) return output;
+  const [issue] = issues;
+  const param = v.getDotPath(issue) ?? undefined;
+  const at = param === undefined ? "The request" : param;
+  throw new ApiError(400, `${at}: ${issue.message}.`, { param, code: "invalid_value" });
+}

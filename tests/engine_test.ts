@@ -1,0 +1,162 @@
+import { assert, assertEquals, assertRejects, assertThrows } from "@std/assert";
+import { join } from "@std/path";
+import { DataError } from "../kernels/runtime/errors.ts";
+import { PICTURE } from "../model/prompt.ts";
+import { Answer, type Finish } from "../serve/answer.ts";
+import { ContextLengthError, Engine, type Question, QueueFullError } from "../serve/engine.ts";
+import { Lru } from "../serve/lru.ts";
+import { byteTokenizer } from "../model/byte_tokenizer.ts";
+import { Tokenizer } from "../model/tokenizer.ts";
+import { gpuTest } from "./support/gpu.ts";
+import { tinyChatModel } from "./support/tiny_chat_model.ts";
+import { PICTURES } from "./support/vlm_data.ts";
+
+function question(text: string, more: Partial<Question> = {}): Question {
+  return {
+    turns: [{ role: "user", content: [text] }],
+    pictures: [],
+    maxNewTokens: 12,
+    temperature: 0,
+    ...more,
+  };
+}
+
+async function textOf(answer: Answer): Promise<string> {
+  return (await Array.fromAsync(answer)).map(({ text }) => text).join("");
+}
+
+gpuTest(
+  "questions beyond the places wait, and all get the answers that they get alone",
+  async (gpu) => {
+    const before = gpu.memory.live;
+    {
+      using model = tinyChatModel(gpu);
+      await using engine = new Engine(model, { slots: 3, capacity: 120, queue: 20 });
+      const texts = ["a", "What?", "Describe it.", "x".repeat(30), "仔细", "b", "c", "d"];
+      const alone: string[] = [];
+      for (const text of texts) alone.push(await textOf(engine.ask(question(text))));
+      const answers = texts.map((text) => engine.ask(question(text)));
+      await Promise.resolve();
+      assertEquals(await Promise.all(answers.map(textOf)), alone);
+      assert(answers.every(({ finish }) => finish === "length" || finish === "stop"));
+      assertEquals([engine.running, engine.waiting], [0, 0]);
+    }
+    assertEquals(gpu.memory.live, before, "bytes left in use");
+  },
+);
+
+gpuTest("pictures are seen, remembered, and refused", async (gpu) => {
+  const before = gpu.memory.live;
+  {
+    using model = tinyChatModel(gpu);
+    await using engine = new Engine(model, { slots: 2, capacity: 120, maxPixels: 230 * 230 });
+    const file = async (name: string) =>
+      await engine.preparePicture(await Deno.readFile(join(PICTURES, name)));
+    const square = await file("square.png");
+    assertEquals(await file("square.png"), square);
+    const shown = (picture: typeof square) =>
+      question("", {
+        turns: [{ role: "user", content: [PICTURE, PICTURE, "?"] }],
+        pictures: [picture, picture],
+        topLogprobs: 0,
+      });
+    const first = await Array.fromAsync(engine.ask(shown(square)));
+    const live = gpu.memory.live;
+    const again = engine.ask(shown(square));
+    assertEquals(
+      (await Array.fromAsync(again)).flatMap(({ tokens }) => tokens.map(({ id }) => id)),
+      first.flatMap(({ tokens }) => tokens.map(({ id }) => id)),
+    );
+    assertEquals(again.cachedTokens, again.promptTokens - 1);
+    assertEquals(gpu.memory.live, live);
+    await assertRejects(() => engine.preparePicture(new Uint8Array(10)), DataError);
+    await assertRejects(() => engine.preparePicture(new Uint8Array(10)), DataError);
+    await assertRejects(() => file("landscape.png"), DataError, "at most 52900");
+  }
+  assertEquals(gpu.memory.live, before, "bytes left in use");
+});
+
+gpuTest("who leaves gives the place to who waits", async (gpu) => {
+  using model = tinyChatModel(gpu);
+  await using engine = new Engine(model, { slots: 1, capacity: 400, queue: 2 });
+  const long = engine.ask(question("a", { maxNewTokens: 300 }));
+  const iterator = long[Symbol.asyncIterator]();
+  await iterator.next();
+  const [second, third] = [engine.ask(question("b")), engine.ask(question("c"))];
+  assertThrows(() => engine.ask(question("d")), QueueFullError);
+  second.cancel();
+  await iterator.return();
+  assertEquals(long.finish, "cancelled");
+  assert(long.completionTokens < 300);
+  assert((await textOf(third)).length > 0);
+  assertEquals(await textOf(second), "");
+  assertEquals(second.finish, "cancelled");
+  await engine.drain();
+  assertEquals([engine.running, engine.waiting], [0, 0]);
+});
+
+gpuTest("a conversation that is too long is refused, however long it is", async (gpu) => {
+  using model = tinyChatModel(gpu);
+  await using engine = new Engine(model, { slots: 1, capacity: 100 });
+  assertThrows(() => engine.ask(question("x".repeat(50))), ContextLengthError, "room for 100");
+  assertThrows(() => engine.ask(question("x".repeat(1e7))), ContextLengthError, "at least");
+  const answer = engine.ask(question("x", { maxNewTokens: 1000 }));
+  await textOf(answer);
+  assertEquals(answer.promptTokens + answer.completionTokens, 100);
+});
+
+gpuTest("seeds repeat an answer", async (gpu) => {
+  using model = tinyChatModel(gpu);
+  await using engine = new Engine(model, { slots: 3, capacity: 120 });
+  const ask = (seed?: number) =>
+    textOf(engine.ask(question("a", { temperature: 1.5, ...(seed !== undefined && { seed }) })));
+  const [a, b, c, d, e] = await Promise.all([ask(5), ask(5), ask(6), ask(), ask()]);
+  assertEquals(a, b);
+  assert(a !== c && d !== e);
+});
+
+const bytes = new Tokenizer(byteTokenizer().tokenizer, byteTokenizer().config);
+
+/** What is given out for a text that comes byte by byte. */
+async function given(text: string, stop: string[]): Promise<[string[], Finish | undefined]> {
+  const answer = new Answer(bytes, { promptTokens: 1, stop, cancelled: () => {} });
+  for (const id of bytes.encode(text)) answer.push([{ id }]);
+  answer.end("length");
+  const pieces = await Array.fromAsync(answer);
+  return [pieces.map(({ text }) => text), answer.finish];
+}
+
+Deno.test("a stop text ends an answer, and nothing of it is given out", async () => {
+  assertEquals(await given("ab🙂", []), [["a", "b", "", "", "", "🙂"], "length"]);
+  assertEquals(await given("one END two", ["END"]), [
+    ["o", "n", "e", " "].concat(["", "", ""]),
+    "stop",
+  ]);
+  assertEquals((await given("EN EEND", ["END", "zz"]))[0].join(""), "EN E");
+  assertEquals((await given("EN E", ["END"]))[0].join(""), "EN E");
+  assertEquals((await given("abcabd", ["abd", "bd"]))[0].join(""), "abc");
+});
+
+Deno.test("an error comes to who reads, after what was there", async () => {
+  const answer = new Answer(bytes, { promptTokens: 1, stop: [], cancelled: () => {} });
+  answer.push([{ id: 68 }, { id: 2 }]);
+  answer.fail(new DataError("x"));
+  const seen: string[] = [];
+  await assertRejects(async () => {
+    for await (const { text } of answer) seen.push(text);
+  }, DataError);
+  assertEquals(seen.join("").length, 1);
+});
+
+Deno.test("what was used longest ago goes first", () => {
+  const gone: string[] = [];
+  const lru = new Lru<string>(6, (value) => value.length, (value) => gone.push(value));
+  lru.set("a", "aaa");
+  lru.set("b", "bb");
+  assertEquals(lru.get("a"), "aaa");
+  lru.set("c", "cc");
+  assertEquals(gone, ["bb"]);
+  lru.set("d", "ddddddd");
+  assertEquals([lru.size, gone.length], [0, 4]);
+  assertEquals([lru.get("d"), lru.delete("d")], [undefined, false]);
+});

@@ -1,0 +1,485 @@
+import { assert, assertEquals, assertRejects } from "@std/assert";
+import { join } from "@std/path";
+import OpenAI from "openai";
+import type { Gpu } from "../kernels/runtime/gpu.ts";
+import { Engine, type EngineOptions } from "../serve/engine.ts";
+import { App, type AppOptions } from "../serve/app.ts";
+import { isAllowed } from "../serve/pictures.ts";
+import { startServer } from "../serve/server.ts";
+import { gpuTest } from "./support/gpu.ts";
+import { tinyChatModel } from "./support/tiny_chat_model.ts";
+import { PICTURES } from "./support/vlm_data.ts";
+
+interface Served extends AsyncDisposable {
+  readonly url: string;
+  readonly client: OpenAI;
+  readonly engine: Engine;
+  readonly app: App;
+  readonly stop: () => Promise<void>;
+  readonly log: string[];
+}
+
+function serve(
+  gpu: Gpu,
+  options: Partial<AppOptions> = {},
+  engineOptions: Partial<EngineOptions> = {},
+): Served {
+  const model = tinyChatModel(gpu);
+  const engine = new Engine(model, { slots: 4, capacity: 300, ...engineOptions });
+  const log: string[] = [];
+  const app = new App([{ name: "tiny", engine }], { log: (line) => log.push(line), ...options });
+  const server = startServer(app, { hostname: "127.0.0.1", port: 0 });
+  const client = new OpenAI({
+    baseURL: `${server.url}/v1`,
+    apiKey: options.apiKey ?? "any",
+    maxRetries: 0,
+  });
+  return {
+    url: server.url,
+    client,
+    engine,
+    app,
+    log,
+    stop: () => server.stop(),
+    async [Symbol.asyncDispose]() {
+      await server.stop();
+      await engine[Symbol.asyncDispose]();
+      model[Symbol.dispose]();
+    },
+  };
+}
+
+const MESSAGES = [{ role: "user" as const, content: "What?" }];
+const BASE = { model: "tiny", messages: MESSAGES, max_tokens: 10, temperature: 0 };
+
+async function dataUrl(name: string): Promise<string> {
+  const bytes = await Deno.readFile(join(PICTURES, name));
+  return `data:image/png;base64,${bytes.toBase64()}`;
+}
+
+/** The status and body of an error that a request without the client gets. */
+async function post(url: string, body: unknown, headers: HeadersInit = {}) {
+  const response = await fetch(`${url}/v1/chat/completions`, {
+    method: "POST",
+    headers: { "content-type": "application/json", ...headers },
+    body: typeof body === "string" ? body : JSON.stringify(body),
+  });
+  const text = await response.text();
+  const { error } = text.startsWith("{") ? JSON.parse(text) : {};
+  return { status: response.status, error, headers: response.headers };
+}
+
+gpuTest("the client of OpenAI gets models and answers, whole and in pieces", async (gpu) => {
+  const before = gpu.memory.live;
+  {
+    await using served = serve(gpu);
+    const { client } = served;
+    const models = await client.models.list();
+    assertEquals(models.data.map(({ id }) => id), ["tiny"]);
+    assertEquals((await client.models.retrieve("tiny")).object, "model");
+    const whole = await client.chat.completions.create(BASE);
+    const [choice] = whole.choices;
+    assertEquals(choice!.message.role, "assistant");
+    assertEquals(choice!.finish_reason, "length");
+    assertEquals(whole.usage!.completion_tokens, 10);
+    assertEquals(whole.usage!.total_tokens, whole.usage!.prompt_tokens + 10);
+    const stream = await client.chat.completions.create({
+      ...BASE,
+      stream: true,
+      stream_options: { include_usage: true },
+    });
+    let text = "";
+    const finishes = [];
+    let usage;
+    for await (const chunk of stream) {
+      text += chunk.choices[0]?.delta.content ?? "";
+      finishes.push(...chunk.choices.map(({ finish_reason }) => finish_reason).filter(Boolean));
+      usage = chunk.usage ?? usage;
+    }
+    assertEquals(text, choice!.message.content!);
+    assertEquals(finishes, ["length"]);
+    assertEquals(usage!.completion_tokens, 10);
+    assertEquals(usage!.prompt_tokens_details!.cached_tokens, whole.usage!.prompt_tokens - 1);
+    assertEquals(served.log, []);
+  }
+  assertEquals(gpu.memory.live, before, "bytes left in use");
+});
+
+gpuTest("n, seed, stop, penalties and logprobs", async (gpu) => {
+  await using served = serve(gpu);
+  const { client } = served;
+  const ask = async (more: Record<string, unknown>) =>
+    (await client.chat.completions.create({ ...BASE, ...more, stream: false })).choices;
+  const drawn = { temperature: 1.5, seed: -7, n: 3 };
+  const [first, second] = [await ask(drawn), await ask(drawn)];
+  const texts = first.map(({ message }) => message.content!);
+  assertEquals(second.map(({ message }) => message.content), texts);
+  assertEquals(new Set(texts).size, 3);
+  assertEquals(first.map(({ index }) => index), [0, 1, 2]);
+
+  const [plain] = await ask({ max_tokens: 20 });
+  const stop = [...plain!.message.content!].find((c) => c !== "\ufffd" && c !== " ")!;
+  const [stopped] = await ask({ max_tokens: 20, stop });
+  assertEquals(stopped!.finish_reason, "stop");
+  assertEquals(stopped!.message.content, plain!.message.content!.split(stop)[0]!);
+
+  const [told] = await ask({
+    logprobs: true,
+    top_logprobs: 2,
+    presence_penalty: 2,
+    frequency_penalty: 2,
+  });
+  const content = told!.logprobs!.content!;
+  assert(content.length > 0 && content.length <= 10);
+  assert(content.every(({ top_logprobs, logprob }) => top_logprobs.length === 2 && logprob <= 0));
+  const bytes = content.flatMap(({ bytes }) => bytes!);
+  assertEquals(new TextDecoder().decode(Uint8Array.from(bytes)), told!.message.content!);
+});
+
+gpuTest("pictures come as data URLs and as files", async (gpu) => {
+  await using served = serve(gpu);
+  const { client } = served;
+  const [square, tiny] = [await dataUrl("square.png"), await dataUrl("tiny.png")];
+  const show = (...urls: string[]) => [{
+    role: "user" as const,
+    content: [
+      ...urls.map((url) => ({ type: "image_url" as const, image_url: { url } })),
+      { type: "text" as const, text: "What is this?" },
+    ],
+  }];
+  const ask = async (messages: OpenAI.ChatCompletionMessageParam[]) => {
+    const answer = await client.chat.completions.create({ ...BASE, messages, logprobs: true });
+    return {
+      tokens: answer.usage!.prompt_tokens,
+      logprob: answer.choices[0]!.logprobs!.content![0]!.logprob,
+      content: answer.choices[0]!.message.content,
+    };
+  };
+  const none = await ask(show());
+  const one = await ask(show(square));
+  const two = await ask(show(square, tiny));
+  const swapped = await ask(show(tiny, square));
+  assertEquals([one.tokens - none.tokens, two.tokens - none.tokens], [4 + 1, 2 * (4 + 1)]);
+  assert(two.logprob !== swapped.logprob);
+  const file = await client.files.create({
+    file: new File([await Deno.readFile(join(PICTURES, "square.png"))], "square.png"),
+    purpose: "vision",
+  });
+  assertEquals([file.filename, file.purpose, file.object], ["square.png", "vision", "file"]);
+  const byFile = [{
+    role: "user" as const,
+    content: [
+      { type: "file" as const, file: { file_id: file.id } },
+      { type: "text" as const, text: "What is this?" },
+    ],
+  }];
+  assertEquals(await ask(byFile), one);
+  assertEquals((await client.files.list()).data.length, 1);
+  assertEquals(
+    await (await client.files.content(file.id)).bytes(),
+    await Deno.readFile(join(PICTURES, "square.png")),
+  );
+  assertEquals((await client.files.delete(file.id)).deleted, true);
+  await assertRejects(() => ask(byFile), OpenAI.NotFoundError);
+});
+
+gpuTest("errors are in OpenAI's form and name what is wrong", async (gpu) => {
+  await using served = serve(gpu, { maxBodyBytes: 20_000, maxImageBytes: 1000 }, {
+    maxPixels: 300,
+  });
+  const { client, url } = served;
+  const fails = async (more: Record<string, unknown>) => {
+    const error = await client.chat.completions.create({ ...BASE, ...more }).then(
+      () => undefined,
+      (error) => error as InstanceType<typeof OpenAI.APIError>,
+    );
+    return [error?.status, error?.code, error?.param];
+  };
+  const content = (part: unknown) => ({ messages: [{ role: "user", content: [part] }] });
+  const picture = (url: string) => content({ type: "image_url", image_url: { url } });
+  const at = "messages.0.content.0";
+  assertEquals(await fails({ model: "other" }), [404, "model_not_found", "model"]);
+  assertEquals(await fails({ temperature: 3 }), [400, "invalid_value", "temperature"]);
+  assertEquals(await fails({ max_tokens: 0 }), [400, "invalid_value", "max_tokens"]);
+  assertEquals(await fails({ n: 17 }), [400, "invalid_value", "n"]);
+  assertEquals(await fails({ messages: [] }), [400, "invalid_value", "messages"]);
+  assertEquals(
+    await fails({ messages: [{ role: "wizard", content: "x" }] }),
+    [400, "invalid_value", "messages.0.role"],
+  );
+  assertEquals(await fails({ tools: [{ type: "function" }] }), [400, "invalid_value", "tools"]);
+  assertEquals(await fails({ logit_bias: { 3: 1 } }), [400, "invalid_value", "logit_bias"]);
+  assertEquals(await fails({ response_format: { type: "json_object" } }), [
+    400,
+    "invalid_value",
+    "response_format",
+  ]);
+  assertEquals(await fails({ stop: ["a", "b", "c", "d", "e"] }), [400, "invalid_value", "stop"]);
+  assertEquals(
+    await fails({ messages: [{ role: "user", content: "x".repeat(400) }] }),
+    [400, "context_length_exceeded", "messages"],
+  );
+  assertEquals(
+    await fails({ messages: [{ role: "user", content: "x".repeat(21_000) }] }),
+    [413, "request_too_large", null],
+  );
+  assertEquals(await fails(picture("https://example.com/a.png")), [
+    400,
+    "image_url_not_allowed",
+    at,
+  ]);
+  assertEquals(await fails(picture("file:///etc/passwd")), [400, "invalid_image_url", at]);
+  assertEquals(await fails(picture("data:text/html;base64,AAAA")), [400, "invalid_image_url", at]);
+  assertEquals(await fails(picture("data:image/png;base64,?")), [400, "invalid_base64", at]);
+  assertEquals(await fails(picture("data:image/png;base64,AAAA")), [400, "invalid_image", null]);
+  assertEquals(await fails(picture(await dataUrl("square.png"))), [413, "image_too_large", at]);
+  assertEquals(await fails(content({ type: "file", file: { file_id: "file-0" } })), [
+    404,
+    "file_not_found",
+    at,
+  ]);
+  assertEquals(
+    await fails({
+      messages: [{
+        role: "assistant",
+        content: [{ type: "image_url", image_url: { url: await dataUrl("tiny.png") } }],
+      }],
+    }),
+    [400, null, at],
+  );
+  assertEquals(
+    await fails({
+      messages: [{
+        role: "user",
+        content: Array(80).fill({ type: "image_url", image_url: { url: "data:," } }),
+      }],
+    }),
+    [400, "context_length_exceeded", "messages"],
+  );
+  assertEquals(await fails({}), [undefined, undefined, undefined]);
+
+  assertEquals((await post(url, "{")).status, 400);
+  assertEquals((await post(url, "[]")).error.type, "invalid_request_error");
+  assertEquals((await post(url, BASE, { "content-type": "text/plain" })).status, 415);
+  const missing = await fetch(`${url}/v1/none`);
+  assertEquals([missing.status, (await missing.json()).error.type], [404, "invalid_request_error"]);
+  const form = new FormData();
+  form.append("file", new File([new Uint8Array(2000)], "x"));
+  const upload = await fetch(`${url}/v1/files`, { method: "POST", body: form });
+  assertEquals([upload.status, (await upload.json()).error.code], [413, "image_too_large"]);
+  const noForm = await fetch(`${url}/v1/files`, { method: "POST", body: "x" });
+  assertEquals([noForm.status, (await noForm.json()).error.type], [400, "invalid_request_error"]);
+  assertEquals(served.log, []);
+});
+
+gpuTest("a picture with too many pixels is refused", async (gpu) => {
+  await using served = serve(gpu, {}, { maxPixels: 300 });
+  const messages = [{
+    role: "user" as const,
+    content: [{ type: "image_url" as const, image_url: { url: await dataUrl("square.png") } }],
+  }];
+  const error = await served.client.chat.completions.create({ ...BASE, messages }).catch((e) => e);
+  assertEquals([error.status, error.code], [400, "invalid_image"]);
+  assert(/at most 300/.test(error.message), error.message);
+});
+
+gpuTest("keys, origins and host names are checked", async (gpu) => {
+  await using served = serve(gpu, {
+    apiKey: "secret",
+    corsOrigins: ["https://friend.example"],
+    hostNames: ["127.0.0.1"],
+  });
+  const { url } = served;
+  const auth = { authorization: "Bearer secret" };
+  assertEquals((await served.client.chat.completions.create(BASE)).object, "chat.completion");
+  for (const authorization of ["", "Bearer wrong", "secret"]) {
+    const { status, error } = await post(url, BASE, { authorization });
+    assertEquals([status, error.type, error.code], [
+      401,
+      "authentication_error",
+      "invalid_api_key",
+    ]);
+  }
+  const status = async (path: string, init?: RequestInit) => {
+    const response = await fetch(`${url}${path}`, init);
+    await response.body?.cancel();
+    return response.status;
+  };
+  assertEquals([await status("/v1/models"), await status("/metrics"), await status("/v1/files")], [
+    401,
+    401,
+    401,
+  ]);
+  assertEquals([await status("/health"), await status("/")], [200, 200]);
+  const foreign = await post(url, BASE, { ...auth, origin: "https://evil.example" });
+  assertEquals([foreign.status, foreign.error.type], [403, "permission_error"]);
+  assertEquals(foreign.headers.get("access-control-allow-origin"), null);
+  const friend = await post(url, BASE, { ...auth, origin: "https://friend.example" });
+  assertEquals(friend.status, 200);
+  assertEquals(friend.headers.get("access-control-allow-origin"), "https://friend.example");
+  const preflight = await fetch(`${url}/v1/chat/completions`, {
+    method: "OPTIONS",
+    headers: { origin: "https://friend.example", "access-control-request-method": "POST" },
+  });
+  assertEquals(preflight.status, 204);
+  const foreignName = await Deno.connect({
+    hostname: "127.0.0.1",
+    port: Number(new URL(url).port),
+  });
+  const request = "GET /health HTTP/1.1\r\nhost: evil.example\r\nconnection: close\r\n\r\n";
+  await foreignName.write(new TextEncoder().encode(request));
+  const answer = await new Response(foreignName.readable).text();
+  assert(answer.startsWith("HTTP/1.1 403"), answer);
+});
+
+gpuTest("the queue has an end, and who waits is told", async (gpu) => {
+  await using served = serve(gpu, {}, { slots: 1, queue: 1, capacity: 1000 });
+  const { client, engine } = served;
+  const long = await client.chat.completions.create({ ...BASE, max_tokens: 900, stream: true });
+  const waiting = client.chat.completions.create(BASE);
+  while (engine.waiting < 1) await new Promise((resolve) => setTimeout(resolve, 1));
+  const { status, error, headers } = await post(served.url, BASE);
+  assertEquals([status, error.type, error.code], [429, "rate_limit_error", "queue_full"]);
+  assertEquals(headers.get("retry-after"), "1");
+  long.controller.abort();
+  assertEquals((await waiting).choices.length, 1);
+  const half = await post(served.url, { ...BASE, n: 3 });
+  assertEquals(half.status, 429);
+  await engine.drain();
+});
+
+gpuTest("a request whose client has left stops", async (gpu) => {
+  await using served = serve(gpu, {}, { slots: 2, capacity: 1000 });
+  const { engine } = served;
+  for (const stream of [true, false]) {
+    const drawn = engine.drawnTokens;
+    const leave = new AbortController();
+    const gone = fetch(`${served.url}/v1/chat/completions`, {
+      method: "POST",
+      headers: { "content-type": "application/json" },
+      body: JSON.stringify({ ...BASE, max_tokens: 900, stream }),
+      signal: leave.signal,
+    }).then((response) => response.text());
+    while (engine.running < 1) await new Promise((resolve) => setTimeout(resolve, 1));
+    leave.abort();
+    await assertRejects(() => gone);
+    await engine.drain();
+    assert(engine.drawnTokens - drawn < 900, "it went on");
+  }
+  const metrics = await (await fetch(`${served.url}/metrics`)).text();
+  assert(metrics.includes("\nglimpse_cancelled_total 2\n"), metrics);
+});
+
+gpuTest("stopping lets answers end and takes no more", async (gpu) => {
+  await using served = serve(gpu, {}, { slots: 2, capacity: 1000 });
+  const stream = await served.client.chat.completions.create({
+    ...BASE,
+    max_tokens: 200,
+    stream: true,
+  });
+  const iterator = stream[Symbol.asyncIterator]();
+  await iterator.next();
+  const stopped = served.stop();
+  assertEquals(served.app.draining, true);
+  let finish;
+  for (let next = await iterator.next(); !next.done; next = await iterator.next()) {
+    finish = next.value.choices[0]?.finish_reason ?? finish;
+  }
+  assertEquals(finish, "length");
+  await stopped;
+  await assertRejects(() => fetch(`${served.url}/health`));
+});
+
+gpuTest("200 clients at once, half of whom leave", async (gpu) => {
+  const before = gpu.memory.live;
+  {
+    await using served = serve(gpu, {}, { slots: 8, queue: 256, capacity: 200 });
+    const { client, engine } = served;
+    const prompt = (i: number) => ({
+      ...BASE,
+      max_tokens: 12,
+      messages: [{ role: "user" as const, content: `Number ${i % 10}` }],
+    });
+    const alone: (string | null)[] = [];
+    for (let i = 0; i < 10; i++) {
+      alone.push((await client.chat.completions.create(prompt(i))).choices[0]!.message.content);
+    }
+    const live = gpu.memory.live;
+    const clients = Array.from({ length: 200 }, async (_, i) => {
+      if (i % 2 === 0) {
+        const answer = await client.chat.completions.create(prompt(i));
+        return answer.choices[0]!.message.content === alone[i % 10] ? "right" : "wrong";
+      }
+      const leave = new AbortController();
+      setTimeout(() => leave.abort(), i * 2);
+      try {
+        const request = { ...prompt(i), max_tokens: 150, stream: true as const };
+        for await (
+          const _ of await client.chat.completions.create(request, { signal: leave.signal })
+        );
+        return "ended";
+      } catch {
+        return "left";
+      }
+    });
+    const outcomes = await Promise.all(clients);
+    assertEquals(outcomes.filter((outcome) => outcome === "right").length, 100);
+    assert(outcomes.includes("left"), "nobody left");
+    await engine.drain();
+    assertEquals([engine.running, engine.waiting], [0, 0]);
+    assertEquals(gpu.memory.live, live, "bytes left in use by requests");
+    assertEquals(served.log, []);
+  }
+  assertEquals(gpu.memory.live, before, "bytes left in use");
+});
+
+Deno.test("pictures are fetched from named hosts only", () => {
+  const allowed = (url: string, ...hosts: string[]) => isAllowed(new URL(url), hosts);
+  assertEquals(allowed("https://a.example/x.png"), false);
+  assertEquals(allowed("https://a.example/x.png", "a.example"), true);
+  assertEquals(allowed("https://b.a.example/x.png", "a.example"), false);
+  assertEquals(allowed("https://b.a.example/x.png", "*.a.example"), true);
+  assertEquals(allowed("https://ba.example/x.png", "*.a.example"), false);
+  assertEquals(allowed("https://a.example/x.png", "*"), true);
+  for (
+    const host of [
+      "localhost",
+      "127.0.0.1",
+      "[::1]",
+      "0x7f.1",
+      "a.localhost",
+      "db.internal",
+      "10.0.0.1",
+    ]
+  ) {
+    assertEquals(allowed(`http://${host}/`, "*"), false, host);
+  }
+  assertEquals(allowed("ftp://a.example/", "*"), false);
+});
+
+gpuTest("pictures are fetched, up to a size, and only as far as is allowed", async (gpu) => {
+  const picture = await Deno.readFile(join(PICTURES, "square.png"));
+  const host = Deno.serve({ hostname: "127.0.0.1", port: 0, onListen: () => {} }, (request) => {
+    const { pathname } = new URL(request.url);
+    if (pathname === "/a.png") return new Response(picture);
+    if (pathname === "/large") return new Response(new Uint8Array(100_000));
+    if (pathname === "/on") return Response.redirect(new URL("/a.png", request.url));
+    if (pathname === "/away") return Response.redirect("http://localhost:1/");
+    if (pathname === "/round") return Response.redirect(request.url);
+    return new Response(null, { status: 404 });
+  });
+  await using served = serve(gpu, { imageHosts: ["127.0.0.1"], maxImageBytes: 50_000 });
+  const ask = async (path: string) => {
+    const url = `http://127.0.0.1:${host.addr.port}${path}`;
+    const messages = [{ role: "user", content: [{ type: "image_url", image_url: { url } }] }];
+    const { status, error } = await post(served.url, { ...BASE, messages });
+    return [status, error?.code];
+  };
+  assertEquals(await ask("/a.png"), [200, undefined]);
+  assertEquals(await ask("/on"), [200, undefined]);
+  assertEquals(await ask("/large"), [413, "image_too_large"]);
+  assertEquals(await ask("/away"), [400, "image_url_not_allowed"]);
+  assertEquals(await ask("/round"), [400, "image_fetch_failed"]);
+  assertEquals(await ask("/none"), [400, "image_fetch_failed"]);
+  await host.shutdown();
+});
