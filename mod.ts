@@ -9,7 +9,6 @@ export type { AdapterInfo } from "./kernels/runtime/adapter.ts";
 export { Gpu, type HostArray } from "./kernels/runtime/gpu.ts";
 export { type Binding, f32, type Kernel, type Workgroups } from "./kernels/runtime/kernel.ts";
 export type { MemoryUse, Storage } from "./kernels/runtime/memory.ts";
-export type { Precision } from "./kernels/runtime/precision.ts";
 export { formatProfile, type KernelTime, Profiler } from "./kernels/runtime/profiler.ts";
 export type { HalfDtype, Precision } from "./kernels/runtime/precision.ts";
 export { Scope } from "./kernels/runtime/scope.ts";

@@ -1,7 +1,7 @@
 import { packHalf, unpackHalf } from "../kernels/pack_half.ts";
 import type { Tensor } from "../kernels/runtime/tensor.ts";
 import type { Batch } from "../model/batch.ts";
-import type { Vlm } from "../model/vlm.ts";
+import { featureWidth, type Vlm } from "../model/vlm.ts";
 import { FeatureStore } from "./feature_store.ts";
 
 /** What gives the features of a batch's pictures. */
@@ -69,8 +69,8 @@ export class FeatureCache implements PictureEncoder, Disposable {
     using scope = gpu.scope();
     const encoded = missing.size > 0 ? this.#encode(missing) : undefined;
     const kept = encoded && missing.size === count ? encoded : this.#join(names, found, encoded);
-    const width = this.#vlm.config.vision.hidden_size;
-    const shape = [count * this.#floats / width, width];
+    const tokens = count * this.#vlm.tokensPerPicture;
+    const shape = [tokens, count * this.#floats / tokens];
     return scope.release(this.#half ? unpackHalf(kept, shape) : kept.view(shape));
   }
 
@@ -133,7 +133,7 @@ export class FeatureCache implements PictureEncoder, Disposable {
 
 /** Numbers that a picture's features are. */
 export function featureFloats({ tokensPerPicture, config }: Vlm): number {
-  return tokensPerPicture * config.vision.hidden_size;
+  return config.vision ? tokensPerPicture * featureWidth(config.vision) : 0;
 }
 
 /** A name for what an encoder makes of pictures: it changes with weights, constants, adapter and version. */

@@ -15,13 +15,14 @@ import type { RunSettings } from "./settings.ts";
  * bits that it would have had: float32 where all fit the budget, half precision where they do not or in a folder.
  */
 export async function openFeatureCache(
-  { featureCache: kind, featureCacheBudget: budget, epochs }: RunSettings,
+  { featureCache: kind, featureCacheBudget: budget, epochs, freezeVision }: RunSettings,
   vlm: Vlm,
   precision: Precision,
   data: Pick<RunData, "train" | "validation">,
   report: ProgressReport,
 ): Promise<FeatureCache | undefined> {
   if (kind === "off" || (kind === "auto" && epochs === 1)) return undefined;
+  if (!vlm.config.vision || !freezeVision) return undefined; // features that training changes cannot be kept
   const rows = data.train.length + (data.validation?.length ?? 0);
   const whole = rows * 4 * featureFloats(vlm);
   const half = kind !== "auto" || whole > budget;

@@ -37,10 +37,10 @@ export async function runTraining(
   using gpu = await Gpu.open(settings.device);
   if (gpu.info.software) gpu.onKernel = (name, count) => report.compiling(name, count);
   const precision = choosePrecision(gpu.info, settings.dtype);
-  using vlm = await openVlm(gpu, settings, precision, report);
+  using vlm = await openVlm(gpu, settings, data.tokenizer, precision, report);
   const { gradClip: clip, adamw } = settings;
   const lossScale = precision === "float16" ? LOSS_SCALE : undefined;
-  using optimizer = new AdamW(gpu, vlm.parameters.groups, { clip, lossScale, ...adamw });
+  using optimizer = new AdamW(gpu, vlm.groups, { clip, lossScale, ...adamw });
   const folder = join(settings.folder.checkpoints, `${runName(settings)}_resume`);
   const checkpoints = new Checkpoints(folder, settings.keep);
   const fixed = await fixedSettings(settings, precision, vlm, data.train);
@@ -97,6 +97,7 @@ class TrainingRun implements Disposable {
     cache: FeatureCache | undefined,
   ) {
     const { learningRate: language, projectorLearningRate: projector = language } = settings;
+    const { visionLearningRate: vision = language } = settings;
     const { epochs, warmupSteps, accumulationSteps, compat } = settings;
     this.#settings = settings;
     this.#data = data;
@@ -111,7 +112,7 @@ class TrainingRun implements Disposable {
     const options = {
       epochs,
       stepsPerEpoch: data.train.stepsPerEpoch,
-      learningRates: { projector, language },
+      learningRates: { projector, language, vision },
       warmupSteps,
       accumulationSteps,
       compat,
@@ -198,7 +199,7 @@ class TrainingRun implements Disposable {
     const sample = await this.#data.train.sample(0).catch(() => undefined);
     const { updates } = this.#trainer;
     const said = sample && await answer(this.#vlm, this.#data.tokenizer, sample, updates);
-    if (said) this.#watch.sample(said, this.#vlm.config.vision.image_size);
+    if (said) this.#watch.sample(said, this.#vlm.config.vision?.image_size ?? 0);
   }
 
   async #save({ epoch, step }: LoadedBatch, state: RunState["state"]): Promise<void> {
@@ -308,8 +309,11 @@ async function fixedSettings(
     hidden_size: language.hidden_size,
     num_hidden_layers: language.num_hidden_layers,
     use_moe: language.use_moe,
-    vision_hidden_size: vision.hidden_size,
-    freeze_llm: settings.freeze,
+    ...vision && {
+      vision_hidden_size: vision.hidden_size,
+      freeze_llm: settings.freeze,
+      ...!settings.freezeVision && { freeze_vision: false },
+    },
     batch_size: settings.batchSize,
     accumulation_steps: settings.accumulationSteps,
     max_seq_len: settings.maxLength,
