@@ -1,6 +1,6 @@
 /**
- * Lets a trained model describe every picture of a folder: `deno task eval`, or
- * `deno run --allow-read --allow-ffi --allow-env eval.ts`.
+ * Lets a trained model describe every picture of a folder, or measures it on a data set:
+ * `deno task eval`, or `deno run --allow-read --allow-write --allow-ffi --allow-env eval.ts`.
  *
  * @module
  */
@@ -8,7 +8,7 @@
 import { runCommand } from "./cli/program.ts";
 
 const EVAL = {
-  summary: "Lets a trained model describe every picture of a folder.",
+  summary: "Lets a trained model describe the pictures of a folder, or measures it on a data set.",
   load: () => import("./cli/eval.ts"),
 };
 

@@ -9,6 +9,7 @@ export type { AdapterInfo } from "./kernels/runtime/adapter.ts";
 export { Gpu, type HostArray } from "./kernels/runtime/gpu.ts";
 export { type Binding, f32, type Kernel, type Workgroups } from "./kernels/runtime/kernel.ts";
 export type { MemoryUse, Storage } from "./kernels/runtime/memory.ts";
+export type { Precision } from "./kernels/runtime/precision.ts";
 export { formatProfile, type KernelTime, Profiler } from "./kernels/runtime/profiler.ts";
 export { Scope } from "./kernels/runtime/scope.ts";
 export { type AddInto, type Backward, Tape } from "./kernels/runtime/tape.ts";
@@ -25,6 +26,7 @@ export * from "./kernels/layer_norm.ts";
 export * from "./kernels/matmul.ts";
 export * from "./kernels/measure.ts";
 export * from "./kernels/optimizer.ts";
+export * from "./kernels/pack_half.ts";
 export * from "./kernels/patches.ts";
 export * from "./kernels/reduce.ts";
 export * from "./kernels/rms_norm.ts";
@@ -49,8 +51,11 @@ export {
 export { byteTokenizer, type TokenizerFiles } from "./model/byte_tokenizer.ts";
 export { blobSource, type ByteSource, bytesSource } from "./model/bytes.ts";
 export { type ChatMessage, ChatTemplate, type ChatTemplateOptions } from "./model/chat_template.ts";
+export type { ChatModel } from "./model/chat_model.ts";
 export { ClipVision, clipVisionSpecs } from "./model/clip_vision.ts";
 export * from "./model/config.ts";
+export { describe } from "./model/describe.ts";
+export { embedPicture } from "./model/embed_picture.ts";
 export { Decoder, type GenerateOptions } from "./model/decoder.ts";
 export { fromFloat32, type HostDtype, type HostTensor, toFloat32 } from "./model/host_tensor.ts";
 export { ImageProcessor } from "./model/image_processor.ts";
@@ -61,6 +66,12 @@ export {
   encodeConversation,
   type EncodedConversation,
 } from "./model/loss_mask.ts";
+export { bleu4, type BleuCounts, bleuCounts } from "./model/metrics/bleu.ts";
+export { difference, type Interval, interval, type Measure } from "./model/metrics/bootstrap.ts";
+export { captionTokens } from "./model/metrics/caption_tokens.ts";
+export { type Captioned, cider } from "./model/metrics/cider.ts";
+export { rougeL } from "./model/metrics/rouge_l.ts";
+export { vqaAccuracy, vqaAnswer } from "./model/metrics/vqa.ts";
 export type { Balance } from "./model/feed_forward.ts";
 export { type CachedRows, MiniMind, miniMindSpecs } from "./model/minimind.ts";
 export * from "./model/parameters.ts";
@@ -87,7 +98,7 @@ export { projectionSpecs, type TrainPolicy, Vlm, type VlmConfig } from "./model/
 export type { WeightFile } from "./model/weight_file.ts";
 
 export { type OpenFile, openFile, writeFileAtomic } from "./data/files.ts";
-export type { DatasetSource } from "./data/dataset.ts";
+export { type DatasetSource, type EncodedRow, VlmDataset } from "./data/dataset.ts";
 export { type LoadedBatch, Loader, type LoaderOptions, type LoaderRange } from "./data/loader.ts";
 export {
   type LoadedImageProcessor,
@@ -100,10 +111,14 @@ export {
 export { type OpenWeights, openWeights } from "./data/open_weights.ts";
 export { decodePicture, type RgbPicture } from "./data/picture.ts";
 export { loadVlm, saveVlm, type VlmSource } from "./data/vlm_files.ts";
+export type { ConversationRow } from "./data/row.ts";
 export type { RowIndex } from "./data/row_source.ts";
 export type { ZipIndex } from "./data/zip_archive.ts";
-export { type ChatModel, type ChatSource, loadChatModel } from "./data/vlm_folder.ts";
+export { type ChatSource, chatSource, loadChatModel } from "./data/vlm_folder.ts";
 
+export { evaluate, type EvaluationOptions, type ItemResult } from "./train/evaluation/evaluate.ts";
+export { measuresOf, type NamedMeasure } from "./train/evaluation/measures.ts";
+export type { SampleLoss } from "./train/evaluation/scoring.ts";
 export type { NamedTensor } from "./train/checkpoint.ts";
 export { type Freeze, trainPolicy } from "./train/freeze.ts";
 export type { StepMetrics } from "./train/metrics.ts";

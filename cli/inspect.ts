@@ -1,11 +1,12 @@
 /** `deno task inspect`: what is in a data set, and what the model gets of a row. */
 
-import { dirname, join } from "@std/path";
+import { join } from "@std/path";
 import { type DatasetSource, VlmDataset } from "../data/dataset.ts";
 import { writeFileAtomic } from "../data/files.ts";
 import { inspectData } from "../data/inspect.ts";
 import { inspectSample } from "../data/inspect_sample.ts";
 import { loadImageProcessor, loadTokenizer, modelFolder } from "../data/model_folder.ts";
+import { picturesBeside } from "../data/picture_source.ts";
 import { encodePng } from "../data/png.ts";
 import { readClipConfig } from "../data/vlm_files.ts";
 import { DataError, UsageError } from "../kernels/runtime/errors.ts";
@@ -89,16 +90,11 @@ async function sourceOf(given: Given): Promise<DatasetSource> {
   ]);
   return {
     dataPath: given.data,
-    imagesPath: given.images_path ?? defaultImages(given.data),
+    imagesPath: given.images_path ?? picturesBeside(given.data),
     tokenizer: files,
     maxLength: given.max_seq_len,
     ...(vision && { preprocessor: vision[0].config, tokensPerPicture: pictureTokens(vision[1]) }),
   };
-}
-
-function defaultImages(data: string): string {
-  const stem = /^(.*)_data\.[^./\\]+$/.exec(data)?.[1];
-  return stem === undefined ? dirname(data) : `${stem}_images`;
 }
 
 async function pageSamples(source: DatasetSource, wanted: number): Promise<PageSample[]> {

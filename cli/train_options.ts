@@ -117,6 +117,8 @@ export const PICTURE_OPTIONS: readonly string[] = [
   "freeze_vision",
   "projector_learning_rate",
   "vision_learning_rate",
+  "feature_cache",
+  "feature_cache_budget",
 ];
 
 /** The table of options of a preset. */
@@ -312,6 +314,20 @@ export function trainOptions(preset: TrainPreset) {
       help: "What to do at a row that cannot be used.",
       default: "stop",
     }),
+    feature_cache: text({
+      section: TRAIN,
+      help:
+        "Keep the features of pictures for later epochs: auto, off, or a folder for what memory does not hold. " +
+        "There, and where the budget asks for it, they are rounded to half precision.",
+      default: "auto",
+      placeholder: "auto|off|DIR",
+    }),
+    feature_cache_budget: integer({
+      section: TRAIN,
+      help: "Bytes of memory for them.",
+      default: 2 ** 31,
+      min: 0,
+    }),
     compat: flag({
       section: TRAIN,
       help:
@@ -447,6 +463,8 @@ export function trainSettings(
     project: o.wandb_project,
     sampleEvery: o.sample_every,
     metrics: o.metrics ?? join(folder.checkpoints, `${name}_metrics.jsonl`),
+    featureCache: o.feature_cache,
+    featureCacheBudget: o.feature_cache_budget,
     compat: o.compat,
   };
 }

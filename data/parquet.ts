@@ -13,6 +13,8 @@ const PART_BYTES = 2 ** 27;
 const MAX_GROUP_BYTES = 2 ** 31;
 
 const CONVERSATIONS = "conversations", PICTURE = "image_bytes", NAME = "image_name";
+/** What the benchmarks' files have instead of conversations: MMStar's, POPE's, VQA's. */
+const QUESTION = ["question", "answer", "answers", "choices", "options", "category"];
 const TEXT = new TextDecoder("utf-8", { fatal: true });
 
 interface Group {
@@ -26,7 +28,8 @@ type Fields = Readonly<Record<string, unknown>>;
 /**
  * A Parquet file with the columns `conversations` (JSON text, or a list of turns) and `image_bytes`
  * (a picture's file, or several), as MiniMind-V's data sets have them. Without `image_bytes`, `image`
- * is read as the hub's own data sets have it: `{"bytes": …}`.
+ * is read as the hub's own data sets have it: `{"bytes": …}`. In the place of `conversations` there may
+ * be `question` and `answer`, as MMStar and POPE have them.
  *
  * A row group is unpacked when one of its rows is asked for, and kept until others need the room.
  */
@@ -55,8 +58,10 @@ export class ParquetFile implements RowSource {
     this.length = Number(this.#metadata.num_rows);
     const names = parquetSchema(this.#metadata).children.map(({ element }) => element.name);
     const picture = names.includes(PICTURE) ? PICTURE : "image";
-    this.#columns = [CONVERSATIONS, picture, NAME].filter((name) => names.includes(name));
-    if (!names.includes(CONVERSATIONS)) {
+    const asks = names.includes("question") && !names.includes(CONVERSATIONS);
+    this.#columns = (asks ? [...QUESTION, picture] : [CONVERSATIONS, picture, NAME])
+      .filter((name) => names.includes(name));
+    if (!names.includes(CONVERSATIONS) && !asks) {
       throw new DataError(
         `${path} has no column ${CONVERSATIONS}; it has ${names.join(", ") || "none"}.`,
       );
@@ -98,8 +103,12 @@ export class ParquetFile implements RowSource {
       throw new DataError(`${this.place(index)}: its row group cannot be read: ${why}.`, { cause });
     });
     if (!fields) throw new DataError(`${this.place(index)}: the row is missing.`);
-    const conversations = this.#conversations(fields[CONVERSATIONS], index);
     const pictures = picturesOf(fields[PICTURE] ?? fields.image);
+    if (!this.#columns.includes(CONVERSATIONS)) {
+      const asked = QUESTION.map((name) => [name, asText(fields[name])]);
+      return { ...Object.fromEntries(asked), image: pictures };
+    }
+    const conversations = this.#conversations(fields[CONVERSATIONS], index);
     const hasPlace = JSON.stringify(conversations).includes("<image>");
     const name = fields[NAME];
     return {
@@ -160,6 +169,14 @@ export class ParquetFile implements RowSource {
       compressors,
     });
   }
+}
+
+/** A value with its bytes as the texts that they are. */
+function asText(value: unknown): unknown {
+  if (value instanceof Uint8Array) return TEXT.decode(value);
+  if (Array.isArray(value)) return value.map(asText);
+  if (!isRecord(value)) return value;
+  return Object.fromEntries(Object.entries(value).map(([name, one]) => [name, asText(one)]));
 }
 
 function picturesOf(value: unknown): readonly unknown[] {

@@ -1,5 +1,6 @@
 /** Where pictures come from: a folder, or a zip archive as it was downloaded. */
 
+import { dirname } from "@std/path";
 import { DataError } from "../kernels/runtime/errors.ts";
 import { decodePicture, readPicture, type RgbPicture } from "./picture.ts";
 import { ZipArchive, type ZipIndex } from "./zip_archive.ts";
@@ -37,6 +38,12 @@ export function openPictures(path: string, index?: ZipIndex): PictureSource {
   return archive === undefined
     ? folderPictures(path)
     : zipPictures(ZipArchive.open(archive, index));
+}
+
+/** Where the pictures of a data file are unless told: `x_images` beside `x_data.jsonl`, else its folder. */
+export function picturesBeside(dataPath: string): string {
+  const stem = /^(.*)_data\.[^./\\]+$/.exec(dataPath)?.[1];
+  return stem === undefined ? dirname(dataPath) : `${stem}_images`;
 }
 
 function archivePath(path: string): string | undefined {

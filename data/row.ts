@@ -2,6 +2,7 @@
 
 import { DataError } from "../kernels/runtime/errors.ts";
 import { isRecord } from "../model/strict_json.ts";
+import { readQuestion } from "./question.ts";
 
 /** A conversation and the pictures that it is about. */
 export interface ConversationRow {
@@ -9,19 +10,36 @@ export interface ConversationRow {
   readonly pictures: readonly (string | Uint8Array)[];
   /** The turns, not checked. */
   readonly conversations: unknown;
+  /** What else would be right to say to the first question. */
+  readonly answers?: readonly string[];
+  /** Between which answers to the first question there is to choose; the right one is in the conversation. */
+  readonly choices?: readonly string[];
+  /** Which kind of question it is. */
+  readonly category?: string;
 }
 
 /**
  * Reads a row such as `{"image": "a.jpg, b.jpg", "conversations": […]}`. A row without pictures has
- * an empty `image` or none. Turns may be LLaVA's: `{"from": "human", "value": "…"}`.
+ * an empty `image` or none. Turns may be LLaVA's: `{"from": "human", "value": "…"}`. Rows of a
+ * question and its answer become conversations; see `question.ts`.
  *
  * @param row What the line holds.
  * @throws {DataError} where a name is missing or leads out of the pictures' folder.
  */
 export function readRow(row: unknown): ConversationRow {
   if (!isRecord(row)) throw new DataError("the row is not an object.");
-  const { image, conversations } = row;
-  return { pictures: readPictures(image), conversations: readTurns(conversations) };
+  const pictures = readPictures(row.image);
+  const asked = row.conversations === undefined && readQuestion(row, pictures.length);
+  if (asked) return { pictures, ...asked };
+  const answers = ANSWERS.map((name) => row[name]).find(isTexts);
+  return { pictures, conversations: readTurns(row.conversations), ...(answers && { answers }) };
+}
+
+/** What lists of further answers are called. */
+const ANSWERS = ["answers", "captions", "references"];
+
+function isTexts(value: unknown): value is string[] {
+  return Array.isArray(value) && value.every((one) => typeof one === "string");
 }
 
 function readPictures(image: unknown): readonly (string | Uint8Array)[] {

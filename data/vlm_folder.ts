@@ -1,15 +1,14 @@
 import { join } from "@std/path";
 import { FormatError, UsageError } from "../kernels/runtime/errors.ts";
 import type { Gpu } from "../kernels/runtime/gpu.ts";
-import type { ChatTemplate } from "../model/chat_template.ts";
+import type { ChatModel } from "../model/chat_model.ts";
 import { type MiniMindOptions, miniMindOptions } from "../model/config.ts";
-import type { ImageProcessor } from "../model/image_processor.ts";
 import { Random } from "../model/random.ts";
 import { parseStrictJson } from "../model/strict_json.ts";
-import type { Tokenizer } from "../model/tokenizer.ts";
-import type { Vlm } from "../model/vlm.ts";
-import { loadImageProcessor, loadTokenizer } from "./model_folder.ts";
+import { loadImageProcessor, loadTokenizer, modelFolder } from "./model_folder.ts";
 import { loadVlm } from "./vlm_files.ts";
+
+export type { ChatModel };
 
 /** Where a model to talk to is. */
 export interface ChatSource {
@@ -19,20 +18,19 @@ export interface ChatSource {
   readonly tokenizer: string;
   /** Folder of the vision tower. */
   readonly vision: string;
-  /** What the model must be; the rest is read from its files. */
-  readonly language: MiniMindOptions;
+  /** What the model must be, if anything; the rest is read from its files. */
+  readonly language?: MiniMindOptions;
 }
 
-/** A model with all that talking to it needs. */
-export interface ChatModel extends Disposable {
-  /** The model. */
-  readonly vlm: Vlm;
-  /** Its tokenizer. */
-  readonly tokenizer: Tokenizer;
-  /** Its chat template. */
-  readonly template: ChatTemplate;
-  /** Prepares pictures. */
-  readonly processor: ImageProcessor;
+/**
+ * Where a model is in a folder laid out as MiniMind-V's.
+ *
+ * @param root The folder.
+ * @param name Its weights without their ending, `sft_vlm_512` for `out/sft_vlm_512.pth`.
+ */
+export function chatSource(root: string, name: string): ChatSource {
+  const { out, tokenizer, vision } = modelFolder(root);
+  return { weights: join(out, `${name}.pth`), tokenizer, vision };
 }
 
 /**
@@ -63,7 +61,7 @@ export async function loadChatModel(gpu: Gpu, source: ChatSource): Promise<ChatM
 }
 
 /** What the folder's `config.json` says of the language model, when there is one, and what was given. */
-async function languageOptions({ weights, language }: ChatSource): Promise<MiniMindOptions> {
+async function languageOptions({ weights, language = {} }: ChatSource): Promise<MiniMindOptions> {
   const path = join(weights, "config.json");
   const bytes = await Deno.readFile(path).catch(() => undefined);
   if (!bytes) return language;

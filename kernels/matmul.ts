@@ -47,6 +47,8 @@ export interface LinearOptions {
   readonly bias?: Tensor;
   /** A tensor of the output's shape, such as the residual stream. */
   readonly residual?: Tensor;
+  /** Rows for which the kernel is chosen; those of x unless given. A constant keeps a row's bits the same in any company. */
+  readonly chosenFor?: number;
 }
 
 /**
@@ -62,7 +64,7 @@ export interface LinearOptions {
  * ```
  */
 export function linear(x: Tensor, weight: Tensor, options: LinearOptions = {}): Tensor {
-  const { bias, residual } = options;
+  const { bias, residual, chosenFor } = options;
   const [n = 0, k = 0] = weight.shape;
   if (weight.shape.length !== 2 || x.width !== k) {
     throw new ShapeError(`linear: a weight [${weight.shape}] does not fit rows [${x.shape}].`);
@@ -74,7 +76,7 @@ export function linear(x: Tensor, weight: Tensor, options: LinearOptions = {}): 
   if (residual && residual.shape.join() !== shape.join()) {
     throw new ShapeError(`linear: a residual [${residual.shape}] does not fit [${shape}].`);
   }
-  return multiply("NT", x, weight, shape, { m: x.rows, n, k, bias, residual });
+  return multiply("NT", x, weight, shape, { m: x.rows, n, k, bias, residual, chosenFor });
 }
 
 /**

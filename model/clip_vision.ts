@@ -74,6 +74,9 @@ export function clipVisionSpecs(config: ClipVisionConfig): ParameterSpec[] {
   return specs;
 }
 
+/** Pictures for which the kernels are chosen, however many there are, so that a picture's features are always the same. */
+const PICTURES = 16;
+
 /** The vision tower of CLIP: a ViT over patches with a class token in front. */
 export class ClipVision {
   /** Shape and constants. */
@@ -87,7 +90,7 @@ export class ClipVision {
   }
 
   /**
-   * Encodes pictures.
+   * Encodes pictures. The features of one do not depend on the others, to the last bit.
    *
    * @param pixels Normalised pictures [N, 3, size, size].
    * @returns The last hidden state [N · (1 + patches), width]: per picture the class token, then the patches.
@@ -102,6 +105,7 @@ export class ClipVision {
     const patches = linear(
       patchify(pixels, config.patch_size),
       this.#parameters.get(`${at}.patch_embedding.weight`),
+      { chosenFor: PICTURES * patchCount(config) },
     );
     const embedded = clipEmbeddings(
       patches,
@@ -145,6 +149,7 @@ export class ClipVision {
     const bias = this.#parameters.get(`${name}.bias`);
     return linear(x, this.#parameters.get(`${name}.weight`), {
       bias,
+      chosenFor: PICTURES * (patchCount(this.config) + 1),
       ...(residual && { residual }),
     });
   }

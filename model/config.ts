@@ -153,7 +153,7 @@ export function miniMindOptions(json: unknown, source: string): MiniMindOptions 
   const fields = asObject(json, source);
   const kind = fields.model_type ?? "minimind";
   if (typeof kind !== "string" || !kind.startsWith("minimind")) {
-    throw new FormatError(`${source} describes a "${kind}", not a MiniMind model.`);
+    throw new FormatError(`${source} describes a "${kind}", which is no MiniMind model.`);
   }
   const found: Record<string, number | boolean> = {};
   for (const name of NUMBERS) {

@@ -1,4 +1,4 @@
-import { crossEntropy } from "../kernels/cross_entropy.ts";
+import { crossEntropy, rowLosses } from "../kernels/cross_entropy.ts";
 import { add, reshape } from "../kernels/elementwise.ts";
 import { embedding, embeddingPlan } from "../kernels/embedding.ts";
 import { linear } from "../kernels/matmul.ts";
@@ -107,6 +107,12 @@ export class Vlm implements Disposable {
     return this.config.vision ? pictureTokens(this.config.vision) : 0;
   }
 
+  /** Numbers that the projection turns into a token; 0 without a tower. */
+  get featureWidth(): number {
+    const { hidden_size = 0, spatial_merge_size: merge = 1 } = this.config.vision ?? {};
+    return hidden_size * merge ** 2;
+  }
+
   /**
    * Encodes pictures.
    *
@@ -208,9 +214,33 @@ export class Vlm implements Disposable {
     return { loss, auxLoss: scope.keep(auxLosses.reduce(add)) };
   }
 
+  /**
+   * The cross-entropy of each of a batch's labels by itself [R], without gradient.
+   *
+   * @param features Features of the batch's pictures; encoded here unless given.
+   */
+  rowLosses(batch: Batch, features?: Tensor): Tensor {
+    using scope = this.gpu.scope();
+    const sequences = packSequences(this.gpu, batch.lengths);
+    const hidden = this.#hidden(batch, features, sequences);
+    return scope.keep(rowLosses(hidden, this.language.embedding, batch.targets));
+  }
+
   #crossEntropy(
     batch: Batch,
     weight: number,
+    features: Tensor | undefined,
+    sequences: Sequences,
+    balance?: Balance,
+  ): Tensor {
+    using scope = this.gpu.scope();
+    const hidden = this.#hidden(batch, features, sequences, balance);
+    return scope.keep(crossEntropy(hidden, this.language.embedding, batch.targets, { weight }));
+  }
+
+  /** What the head reads to predict a batch's labels [R, hidden]. */
+  #hidden(
+    batch: Batch,
     features: Tensor | undefined,
     sequences: Sequences,
     balance?: Balance,
@@ -222,8 +252,7 @@ export class Vlm implements Disposable {
       : undefined;
     const x = this.embed(batch.ids, batch.imageRows, pictures);
     const rows = gpu.tensor(batch.labelRows, [batch.labelRows.length]);
-    const hidden = this.language.forward(x, sequences, rows, balance);
-    return scope.keep(crossEntropy(hidden, this.language.embedding, batch.targets, { weight }));
+    return scope.keep(this.language.forward(x, sequences, rows, balance));
   }
 
   /** Frees the weights. */

@@ -181,3 +181,38 @@ Deno.test("files that are missing, broken or too small are named, with exit stat
       await makeOriginalFolder(dir);
     }
   }));
+
+Deno.test("a bad row ends the run with what was learnt before saved, and --from_resume goes on", () =>
+  withFolder(async (dir) => {
+    const path = join(dir, "dataset", "sft_data.jsonl");
+    const rows = await Deno.readTextFile(path);
+    await Deno.writeTextFile(path, `${rows.trimEnd()}\n{"conversations": [\n`);
+    const flags = ["--epochs", "1", "--batch_size", "2", "--shuffle", "0"];
+    const { code, text } = await finish(start(dir, ...flags));
+    assertEquals(code, 1, text);
+    assert(text.includes("sft_data.jsonl:9"), text);
+    assert(text.includes("step-00000004.safetensors"), text);
+    await assertWhole(dir, "sft_vlm");
+    const on = await finish(start(dir, ...flags, "--from_resume", "1", "--on_bad_sample", "skip"));
+    assertEquals(on.code, 0, on.text);
+    assert(on.text.includes("4 updates done"), on.text);
+  }));
+
+Deno.test("a run that goes on keeps its best validation, and its report shows all of them", () =>
+  withFolder(async (dir) => {
+    const best = join(dir, "out", "sft_vlm_best_64.pth");
+    const flags = ["--epochs", "2", "--batch_size", "8", "--val_path"];
+    flags.push(join(dir, "dataset", "pretrain_data.jsonl"));
+    const first = await finish(start(dir, ...flags, "--max_steps", "1"));
+    assertEquals(first.code, 0, first.text);
+    const metrics = join(dir, "checkpoints", "sft_vlm_64_metrics.jsonl");
+    const lower = (await Deno.readTextFile(metrics)).replace(/"val_loss":[\d.]+/, '"val_loss":0.5');
+    await Deno.writeTextFile(metrics, lower);
+    await Deno.remove(best);
+    const second = await finish(start(dir, ...flags, "--from_resume", "1"));
+    assertEquals(second.code, 0, second.text);
+    const names = await Array.fromAsync(Deno.readDir(join(dir, "out")), ({ name }) => name);
+    assert(!names.includes("sft_vlm_best_64.pth"), "worse weights are the best ones");
+    const report = await Deno.readTextFile(join(dir, "checkpoints", "sft_vlm_64_report.html"));
+    assert(report.includes("Best validation loss"));
+  }));

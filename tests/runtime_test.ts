@@ -159,3 +159,24 @@ Deno.test("size classes are at most an eighth larger; byte counts read well", ()
     "5.0 GiB",
   ]);
 });
+
+gpuTest("who listens hears of each kernel once, before its result is there", async (gpu) => {
+  using _scope = gpu.scope();
+  const heard: [string, number][] = [];
+  gpu.onKernel = (name, count) => void heard.push([name, count]);
+  try {
+    const out = gpu.zeros([4]);
+    const name = `heard of ${crypto.randomUUID()}`;
+    const code = (i: number) => `
+@group(0) @binding(0) var<storage, read_write> out: array<f32>;
+@compute @workgroup_size(1) fn main() { out[${i}] += ${i}.5; }`;
+    for (const i of [1, 2, 1]) {
+      gpu.run(gpu.kernel(`${name} ${i}`, () => code(i)), [out], [], 1);
+    }
+    assertEquals(heard.map(([name]) => name), [`${name} 1`, `${name} 2`]);
+    assertEquals(heard[1]![1], heard[0]![1] + 1);
+    assertEquals(await gpu.read(out), new Float32Array([0, 3, 2.5, 0]));
+  } finally {
+    gpu.onKernel = undefined;
+  }
+});

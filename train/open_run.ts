@@ -127,7 +127,7 @@ export async function openVlm(
 }
 
 /** Bytes of memory that the system has left, where it may be asked. */
-function availableMemory(): number | undefined {
+export function availableMemory(): number | undefined {
   try {
     return Deno.systemMemoryInfo().available;
   } catch {

@@ -58,6 +58,7 @@ export class ProgressReport {
   #epochStarted = this.#started;
   #epoch = 0;
   #logged = 0;
+  #compiled = this.#started;
   #first: Progress | undefined;
   #smoothed = NaN;
   #tokensPerSecond = NaN;
@@ -107,6 +108,16 @@ export class ProgressReport {
   /** Says something between two lines. */
   say(text: string): void {
     this.#print(this.#terminal ? `\r\x1b[2K${text}\n` : `${text}\n`);
+  }
+
+  /** Shows that the device compiles a kernel: on the line that is rewritten, or else in a line every ten seconds. */
+  compiling(name: string, count: number): void {
+    const text = `compiling kernel ${count}: ${name}`;
+    if (this.#terminal) this.#print(`\r\x1b[2K${text}`);
+    else if (performance.now() - this.#compiled > 10_000) {
+      this.#compiled = performance.now();
+      this.#print(`${text}\n`);
+    }
   }
 
   /** Ends the line that is being rewritten. */

@@ -8,7 +8,9 @@ import type { Vlm } from "../model/vlm.ts";
 import config from "../deno.json" with { type: "json" };
 import { answer } from "./answers.ts";
 import { Checkpoints, requireSame, type RunState } from "./checkpoint.ts";
+import type { FeatureCache } from "./feature_cache.ts";
 import { dataFingerprint } from "./fingerprint.ts";
+import { openFeatureCache } from "./open_feature_cache.ts";
 import { openData, openVlm, type RunData } from "./open_run.ts";
 import { AdamW } from "./optimizer.ts";
 import { openOriginalResume } from "./original_resume.ts";
@@ -33,6 +35,7 @@ export async function runTraining(
 ): Promise<RunResult> {
   await using data = await openData(settings, report);
   using gpu = await Gpu.open(settings.device);
+  if (gpu.info.software) gpu.onKernel = (name, count) => report.compiling(name, count);
   const precision = choosePrecision(gpu.info, settings.dtype);
   using vlm = await openVlm(gpu, settings, data.tokenizer, precision, report);
   const { gradClip: clip, adamw } = settings;
@@ -44,8 +47,19 @@ export async function runTraining(
   const start = settings.resume
     ? await resume(checkpoints, fixed, data.train, vlm, optimizer, report)
     : { epoch: 0, step: 0, updates: 0, loss: NaN };
+  using cache = await openFeatureCache(settings, vlm, precision, data, report);
   await using watch = await RunWatch.open(settings, report, gpu, start);
-  using run = new TrainingRun(settings, data, vlm, optimizer, checkpoints, fixed, start, watch);
+  using run = new TrainingRun(
+    settings,
+    data,
+    vlm,
+    optimizer,
+    checkpoints,
+    fixed,
+    start,
+    watch,
+    cache,
+  );
   try {
     return await run.train(signal);
   } catch (error) {
@@ -65,6 +79,7 @@ class TrainingRun implements Disposable {
   readonly #fixed: RunState["fixed"];
   readonly #start: Start;
   readonly #watch: RunWatch;
+  readonly #cache: FeatureCache | undefined;
   readonly #trainer: Trainer;
   #best: number;
   /** The batch of the last update, until a checkpoint holds it. */
@@ -79,6 +94,7 @@ class TrainingRun implements Disposable {
     fixed: RunState["fixed"],
     start: Start,
     watch: RunWatch,
+    cache: FeatureCache | undefined,
   ) {
     const { learningRate: language, projectorLearningRate: projector = language } = settings;
     const { visionLearningRate: vision = language } = settings;
@@ -91,6 +107,7 @@ class TrainingRun implements Disposable {
     this.#fixed = fixed;
     this.#start = start;
     this.#watch = watch;
+    this.#cache = cache;
     this.#best = watch.bestValidation;
     const options = {
       epochs,
@@ -124,7 +141,8 @@ class TrainingRun implements Disposable {
     for await (const placed of this.#data.train.batches({ epoch, step, epochs })) {
       this.#mention(placed);
       const before = this.#trainer.updates;
-      const read = await this.#trainer.step(placed);
+      using features = await this.#cache?.features(placed.batch);
+      const read = await this.#trainer.step({ ...placed, ...features && { features } });
       const batch = placed.step + 1;
       const { updates } = this.#trainer;
       const updated = updates > before;
@@ -143,6 +161,7 @@ class TrainingRun implements Disposable {
       await this.#validate();
       if (ends) break;
     }
+    await this.#cache?.flush();
     return {
       updates: this.#trainer.updates,
       saved: this.#weights(),
@@ -216,7 +235,7 @@ class TrainingRun implements Disposable {
 
   async #validate(): Promise<void> {
     if (!this.#data.validation) return;
-    const result = await validate(this.#vlm, this.#data.validation);
+    const result = await validate(this.#vlm, this.#data.validation, this.#cache);
     this.#watch.validation(this.#trainer.updates, result);
     if (result.val_loss >= this.#best) return;
     this.#best = result.val_loss;

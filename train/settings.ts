@@ -88,6 +88,10 @@ export interface RunSettings {
   readonly sampleEvery: number;
   /** Metrics file. */
   readonly metrics: string;
+  /** Whether features of pictures are kept: `auto` when pictures are seen again, `off`, or a folder for what the memory does not hold. */
+  readonly featureCache: string;
+  /** Bytes of memory for them. */
+  readonly featureCacheBudget: number;
   /** Whether accumulation counts as the original does. */
   readonly compat: boolean;
 }

@@ -2,6 +2,7 @@ import type { Loader } from "../data/loader.ts";
 import { gatherRows } from "../kernels/rows.ts";
 import type { Tensor } from "../kernels/runtime/tensor.ts";
 import type { Vlm } from "../model/vlm.ts";
+import type { PictureEncoder } from "./feature_cache.ts";
 
 /** How a model does on samples that it does not learn from. */
 export interface ValidationResult {
@@ -11,15 +12,20 @@ export interface ValidationResult {
   blind_loss?: number;
 }
 
-/** Measures a model on all samples of a loader. */
-export async function validate(vlm: Vlm, loader: Loader): Promise<ValidationResult> {
+/** Measures a model on all samples of a loader. Pictures are encoded anew unless an encoder is given. */
+export async function validate(
+  vlm: Vlm,
+  loader: Loader,
+  encoder?: PictureEncoder,
+): Promise<ValidationResult> {
   const { gpu } = vlm;
   const losses: [seeing: Tensor, blind: Tensor | undefined, labels: number][] = [];
   for await (const { batch } of loader.batches()) {
     if (batch.labelRows.length === 0) continue;
+    using known = await encoder?.features(batch);
     using scope = gpu.scope();
     const count = batch.pictureCount;
-    const features = count > 0 ? vlm.encodePictures(batch.pictures, count) : undefined;
+    const features = known ?? (count > 0 ? vlm.encodePictures(batch.pictures, count) : undefined);
     const weight = 1;
     const seeing = scope.release(vlm.loss(batch, weight, features));
     const exchanged = features && count > 1 ? exchange(features, count) : undefined;

@@ -3,6 +3,9 @@
     python step.py --stage pretrain --batch_size 4 --max_seq_len 640     one JSON line a step
     python step.py --stage sft --hidden_size 768 --num_hidden_layers 16 --batch_size 2
     python step.py --best          batches cut to their longest sample (the original pads)
+    python step.py --stage decode  tokens after a prompt with a picture, keys and values kept
+    python step.py --use_moe       experts; --device cuda computes in bfloat16 as the original does
+    python step.py --wait          a step for each line that comes in, to take turns with another
     python step.py --check FOLDER expected.json      the losses of the original on its small folder
 
 Like the original: samples padded to max_seq_len, logits and cross-entropy at every position, the
@@ -14,6 +17,8 @@ import argparse
 import json
 import math
 import os
+import resource
+import sys
 import time
 from pathlib import Path
 
@@ -36,7 +41,7 @@ class Attention(nn.Module):
         self.v_proj = nn.Linear(width, KV_HEADS * self.head, bias=False)
         self.o_proj = nn.Linear(width, width, bias=False)
 
-    def forward(self, x, rotary):
+    def forward(self, x, rotary, past=None):
         cos, sin = rotary
 
         def heads(t):  # [batch, heads, tokens, head]
@@ -48,8 +53,13 @@ class Attention(nn.Module):
 
         q, k, v = (heads(project(x)) for project in (self.q_proj, self.k_proj, self.v_proj))
         q, k = rotate(q), rotate(k)
+        causal = not past
+        if past is not None:  # keys and values of the tokens before, in place
+            if past:
+                k, v = torch.cat((past[0], k), 2), torch.cat((past[1], v), 2)
+            past[:] = k, v
         k, v = (t.repeat_interleave(HEADS // KV_HEADS, 1) for t in (k, v))
-        mixed = F.scaled_dot_product_attention(q, k, v, is_causal=True)
+        mixed = F.scaled_dot_product_attention(q, k, v, is_causal=causal)
         return self.o_proj(mixed.transpose(1, 2).flatten(2))
 
 
@@ -65,15 +75,40 @@ class FeedForward(nn.Module):
         return self.down_proj(F.silu(self.gate_proj(x)) * self.up_proj(x))
 
 
-class Block(nn.Module):
+class MoeFeedForward(nn.Module):
+    """Every token passes a shared network and the two of four experts that its gate scores best."""
+
     def __init__(self, width: int):
         super().__init__()
-        self.self_attn, self.mlp = Attention(width), FeedForward(width)
+        self.gate = nn.Linear(width, 4, bias=False)
+        self.experts = nn.ModuleList(FeedForward(width) for _ in range(4))
+        self.shared = FeedForward(width)
+
+    def forward(self, x):
+        scores = self.gate(x).softmax(-1)
+        weight, chosen = scores.topk(2)
+        weight = (weight / weight.sum(-1, keepdim=True)).flatten(0, 1)
+        uses = F.one_hot(chosen, 4).float().mean((1, 2)) * 4
+        self.balance = 0.1 * (uses * scores.mean(1)).sum(1).mean()
+        flat, chosen = x.flatten(0, 1), chosen.flatten(0, 1)
+        mixed = torch.zeros_like(flat)
+        for i, expert in enumerate(self.experts):
+            rows, choice = torch.where(chosen == i)
+            part = expert(flat[rows]) * weight[rows, choice].unsqueeze(-1)
+            mixed = mixed.index_add(0, rows, part.to(mixed.dtype))
+        return mixed.view_as(x) + self.shared(x)
+
+
+class Block(nn.Module):
+    def __init__(self, width: int, moe: bool = False):
+        super().__init__()
+        self.self_attn = Attention(width)
+        self.mlp = MoeFeedForward(width) if moe else FeedForward(width)
         self.input_layernorm = nn.RMSNorm(width, 1e-5)
         self.post_attention_layernorm = nn.RMSNorm(width, 1e-5)
 
-    def forward(self, x, rotary):
-        x = x + self.self_attn(self.input_layernorm(x), rotary)
+    def forward(self, x, rotary, past=None):
+        x = x + self.self_attn(self.input_layernorm(x), rotary, past)
         return x + self.mlp(self.post_attention_layernorm(x))
 
 
@@ -119,27 +154,30 @@ class ClipVision(nn.Module):
 
 
 class Vlm(nn.Module):
-    def __init__(self, width: int, layers: int, clip: ClipVision):
+    def __init__(self, width: int, layers: int, clip: ClipVision, moe: bool = False):
         super().__init__()
         self.clip = clip.requires_grad_(False)
         self.vision_proj = nn.Linear(768, width)
         self.embed_tokens = nn.Embedding(VOCABULARY, width)
         nn.init.normal_(self.embed_tokens.weight, std=0.02)
-        self.layers = nn.ModuleList(Block(width) for _ in range(layers))
+        self.layers = nn.ModuleList(Block(width, moe) for _ in range(layers))
         self.norm = nn.RMSNorm(width, 1e-5)
         head = width // HEADS
         frequencies = 1e6 ** (-torch.arange(0, head, 2) / head)
         angles = torch.outer(torch.arange(8192), frequencies).repeat(1, 2)
         self.register_buffer("rotary", torch.stack((angles.cos(), angles.sin())), persistent=False)
 
-    def forward(self, ids, pixels):
-        with torch.no_grad():
-            features = self.clip(pixels)
+    def forward(self, ids, pixels=None, past=None):
         x = self.embed_tokens(ids)
-        picture = (ids == IMAGE_ID).unsqueeze(-1).expand_as(x)  # one picture a sample
-        x = x.masked_scatter(picture, self.vision_proj(features).to(x.dtype))
-        for layer in self.layers:
-            x = layer(x, self.rotary[:, :ids.size(1)])
+        if pixels is not None:
+            with torch.no_grad():
+                features = self.clip(pixels)
+            picture = (ids == IMAGE_ID).unsqueeze(-1).expand_as(x)  # one picture a sample
+            x = x.masked_scatter(picture, self.vision_proj(features).to(x.dtype))
+        start = past[0][0].size(2) if past and past[0] else 0
+        rotary = self.rotary[:, start:start + ids.size(1)]
+        for i, layer in enumerate(self.layers):
+            x = layer(x, rotary, None if past is None else past[i])
         return F.linear(self.norm(x), self.embed_tokens.weight)
 
 
@@ -218,18 +256,45 @@ def steps(model, batch, stage: str, rates):
     model.vision_proj.requires_grad_(True)
     trained = [p for p in model.parameters() if p.requires_grad]
     optimizer = torch.optim.AdamW(trained)
+    moe = [layer.mlp for layer in model.layers if isinstance(layer.mlp, MoeFeedForward)]
     for rate in rates:
         start, cpu = time.perf_counter(), time.process_time()
         optimizer.param_groups[0]["lr"] = rate
-        loss = masked_loss(model, *batch)
-        loss.backward()
+        with torch.autocast("cuda", torch.bfloat16, enabled=batch[0].is_cuda):
+            loss = masked_loss(model, *batch)
+        (loss + sum(layer.balance for layer in moe)).backward()
         nn.utils.clip_grad_norm_(trained, 1.0)
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
         value = loss.item()
         yield {"seconds": round(time.perf_counter() - start, 4),
                "cpu_seconds": round(time.process_time() - cpu, 4), "loss": round(value, 6),
-               "tokens": int((batch[0] != PAD_ID).sum())}
+               "samples": len(batch[0]), "tokens": int((batch[0] != PAD_ID).sum()),
+               "memory": peak_memory()}
+
+
+@torch.inference_mode()
+def decoding(model, ids, pixels, tokens: int, rates):
+    """Continues a prompt greedily, once for each of `rates`; the prompt itself is not timed."""
+    for _ in rates:
+        past = [[] for _ in model.layers]
+        with torch.autocast("cuda", torch.bfloat16, enabled=ids.is_cuda):
+            token = model(ids, pixels, past)[:, -1:].argmax(-1)
+            token.cpu()
+            start, cpu = time.perf_counter(), time.process_time()
+            for _ in range(tokens):
+                token = model(token, None, past).argmax(-1)
+                token.item()  # `generate` asks at every token whether it is the last
+        yield {"seconds": round(time.perf_counter() - start, 4),
+               "cpu_seconds": round(time.process_time() - cpu, 4), "loss": 0.0, "samples": 1,
+               "tokens": tokens, "memory": peak_memory()}
+
+
+def peak_memory() -> int:
+    """Bytes at most so far: on the device, or of the process where the device is the processor."""
+    if torch.cuda.is_initialized():
+        return torch.cuda.max_memory_allocated()
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
 def check(folder: Path, expected: Path) -> None:
@@ -246,7 +311,7 @@ def check(folder: Path, expected: Path) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--stage", choices=["pretrain", "sft"], default="pretrain")
+    parser.add_argument("--stage", choices=["pretrain", "sft", "decode"], default="pretrain")
     parser.add_argument("--hidden_size", type=int, default=512)
     parser.add_argument("--num_hidden_layers", type=int, default=8)
     parser.add_argument("--clip_layers", type=int, default=12)
@@ -257,6 +322,10 @@ def main() -> None:
     parser.add_argument("--answer", type=int, default=24, help="tokens with loss in each sample")
     parser.add_argument("--steps", type=int, default=5)
     parser.add_argument("--best", action="store_true", help="cut to the longest sample")
+    parser.add_argument("--use_moe", action="store_true")
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--compile", action="store_true", help="torch.compile the model")
+    parser.add_argument("--wait", action="store_true", help="take a step for each line of stdin")
     parser.add_argument("--threads", type=int, default=os.cpu_count())
     parser.add_argument("--check", nargs=2, type=Path, metavar=("FOLDER", "EXPECTED"))
     args = parser.parse_args()
@@ -266,9 +335,17 @@ def main() -> None:
     torch.manual_seed(0)
     lengths = [args.lengths[i % len(args.lengths)] for i in range(args.batch_size)]
     size = max(lengths) if args.best else args.max_seq_len
-    model = Vlm(args.hidden_size, args.num_hidden_layers, ClipVision(args.clip_layers))
-    batch = random_batch(lengths, args.answer, size)
-    for step in steps(model, batch, args.stage, [4e-4] * args.steps):
+    model = Vlm(args.hidden_size, args.num_hidden_layers, ClipVision(args.clip_layers),
+                args.use_moe).to(args.device)
+    batch = [part.to(args.device) for part in random_batch(lengths, args.answer, size)]
+    rates = (4e-4 for _ in (sys.stdin if args.wait else range(args.steps)))
+    if args.compile:
+        model.compile()
+    if args.stage == "decode":
+        made = decoding(model, batch[0][:1, :lengths[0]], batch[2][:1], args.answer, rates)
+    else:
+        made = steps(model, batch, args.stage, rates)
+    for step in made:
         print(json.dumps(step), flush=True)
 
 

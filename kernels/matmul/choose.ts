@@ -50,7 +50,8 @@ export function productClass({ layout, m, n, k, precision }: Product): string {
 }
 
 /** Chooses the kernel for a product: what was measured, or else by rule. */
-export function chooseKernel(product: Product): Choice {
+export function chooseKernel(given: Product): Choice {
+  const product = { ...given, m: given.chosenFor ?? given.m };
   const { gpu } = product.out;
   return PREFERENCES.get(gpu)?.get(productClass(product)) ??
     (gpu.info.software ? chooseSoftware(product) : chooseGpu(product));

@@ -21,6 +21,8 @@ export interface ProductOptions {
   readonly bias?: Tensor;
   /** A matrix [m, n], to be added. */
   readonly residual?: Tensor;
+  /** Rows for which the kernel is chosen; its own unless given. A constant keeps a row's bits the same in any company. */
+  readonly chosenFor?: number;
   /** To what the operands are rounded; that of an operand kept in half precision unless given. */
   readonly precision?: Precision;
 }

@@ -10,8 +10,8 @@ export const COLUMNS = 32;
 const CHUNK = 32;
 /** Steps of k in a dispatch, all of them text: the compiler's work grows with it, the passes over C shrink with it. */
 const SLAB = 128;
-/** Subgroups in a workgroup, each with 8 rows of C; together they load the right operand's tiles. */
-const SUBGROUPS = 32;
+/** Subgroups in a workgroup, each with 8 rows of C; together they load the right operand's tiles. The second suits pictures of 197 rows. */
+const SUBGROUPS = [32, 25];
 /** Rows and steps of k of the left operand that the texture holds at once. */
 export const ROWS = 1024, DEPTH = 8192;
 
@@ -31,9 +31,11 @@ export function softwareProduct(product: Product): void {
   const { layout, b, out, m, n, k } = product;
   const { gpu } = out;
   const texture = textureOf(gpu);
-  const kernel = slabKernel(gpu, operandsOf(product));
-  for (let row = 0; row < m; row += ROWS) {
-    const rows = Math.min(ROWS, m - row);
+  const part = wholeOf(m);
+  const kernel = slabKernel(gpu, operandsOf(product), part);
+  const block = 8 * part.subgroups, most = ROWS - ROWS % block;
+  for (let row = 0; row < m; row += most) {
+    const rows = Math.min(most, m - row);
     for (let start = 0; start < k; start += DEPTH) {
       const depth = roundUp(Math.min(DEPTH, k - start), SLAB);
       fillTexture(product, texture, row, rows, start, depth);
@@ -43,7 +45,7 @@ export function softwareProduct(product: Product): void {
           kernel,
           [b, texture, ...addends(product), out],
           [row, rows, n, k, start + step, step / 4, add, layout === "NT" ? 0 : 1],
-          [Math.ceil(rows / (8 * SUBGROUPS)), Math.ceil(n / COLUMNS)],
+          [Math.ceil(rows / block), Math.ceil(n / COLUMNS)],
         );
       }
     }
@@ -70,16 +72,22 @@ export interface SlabPart {
   readonly above: string;
 }
 
-const WHOLE: SlabPart = {
-  name: "whole",
-  subgroups: SUBGROUPS,
+const WHOLE: readonly SlabPart[] = SUBGROUPS.map((subgroups) => ({
+  name: `whole/${subgroups}`,
+  subgroups,
   slab: SLAB,
   declarations: "",
   params: "",
   code: "",
   firstB: "",
   above: "",
-};
+}));
+
+/** The workgroups that compute the fewest rows beyond the last. */
+function wholeOf(m: number): SlabPart {
+  const padded = ({ subgroups }: SlabPart) => roundUp(m, 8 * subgroups);
+  return WHOLE.reduce((best, part) => padded(part) < padded(best) ? part : best);
+}
 
 const TEXTURES = new WeakMap<Gpu, GPUTexture>();
 
@@ -179,7 +187,7 @@ ${
 export function slabKernel(
   gpu: Gpu,
   { key, code, b }: Operands,
-  part: SlabPart = WHOLE,
+  part: SlabPart,
 ): Kernel {
   return gpu.kernel(`matmul_software/${part.name}${key}`, () => {
     const threads = 8 * part.subgroups;
@@ -243,10 +251,10 @@ function loadTile(threads: number, k: number, firstB: string, b: Reader): string
   const each = (count: number, body: string): string =>
     Array.from(
       { length: Math.ceil(count / threads) },
-      (_, i) =>
-        count < threads
-          ? `if (t < ${count}u) { let e = t; ${body} }`
-          : `{ let e = t + ${i * threads}u; ${body} }`,
+      (_, i) => {
+        const guard = (i + 1) * threads > count ? `if (e < ${count}u) ` : "";
+        return `{ let e = t + ${i * threads}u; ${guard}{ ${body} } }`;
+      },
     )
       .join("\n    ");
   const rows = [0, 1, 2, 3].map((i) =>

@@ -44,6 +44,11 @@ export class Gpu implements Disposable {
   tape: Tape | undefined;
   /** Times every dispatch while it is set. */
   profiler: Profiler | undefined;
+  /**
+   * Hears of every kernel before the device compiles it, with the number of kernels so far. While it is set, what has been
+   * recorded goes to the device at once with each new kernel, so that what is heard goes along with the compiling.
+   */
+  onKernel: ((name: string, count: number) => void) | undefined;
   readonly #memory: MemoryPool;
   readonly #scopes: Scope[] = [];
   readonly #kernels = new Map<string, Kernel>();
@@ -251,6 +256,7 @@ export class Gpu implements Disposable {
     params: readonly number[],
     workgroups: Workgroups,
   ): void {
+    const known = this.#pipelines.size;
     const { id, pipeline } = this.#pipeline(kernel);
     let key = `${id}`;
     const resources: GPUBindingResource[] = [];
@@ -284,6 +290,12 @@ export class Gpu implements Disposable {
     pass.setBindGroup(0, group);
     pass.dispatchWorkgroups(x, y, z);
     if (this.profiler) this.#endPass();
+    if (this.onKernel && this.#pipelines.size > known) {
+      this.onKernel(kernel.name, known + 1);
+      this.submit();
+      // software adapters compile at the first dispatch, and Deno waits for that in this call
+      void this.device.queue.onSubmittedWorkDone();
+    }
   }
 
   /** Sends the recorded commands to the device. */

@@ -1,0 +1,153 @@
+/**
+ * Glimpse against the original's training step in PyTorch, in turns on one machine.
+ *
+ *     deno task bench:pytorch --python PATH [--best] [--compile] [--only pretrain,sft,decode] [--rounds 3]
+ *         [--hidden_size 768 --num_hidden_layers 16] [--use_moe] [--batch_size 4] [--torch_device cuda]
+ *
+ * Prints Markdown. Every contestant is a process of its own; a round lets each take one step, so that a machine that
+ * others use as well slows all alike. The first step, in which kernels are compiled, does not count.
+ */
+import { parseArgs } from "node:util";
+import { formatBytes } from "../kernels/runtime/memory.ts";
+
+interface Step {
+  seconds: number;
+  cpu_seconds: number;
+  samples: number;
+  tokens: number;
+  memory: number;
+  hostSeconds?: number;
+}
+
+const { values: given } = parseArgs({
+  options: {
+    python: { type: "string", default: "python3" },
+    torch_device: { type: "string", default: "cpu" },
+    device: { type: "string", default: "gpu" },
+    best: { type: "boolean", default: false },
+    compile: { type: "boolean", default: false },
+    only: { type: "string", default: "pretrain,sft,decode" },
+    rounds: { type: "string", default: "3" },
+    hidden_size: { type: "string", default: "512" },
+    num_hidden_layers: { type: "string", default: "8" },
+    batch_size: { type: "string", default: "4" },
+    use_moe: { type: "boolean", default: false },
+  },
+});
+
+/** What is run: tokens of the samples, how many are answer, and the length to which the original pads. */
+const WORKLOADS: Record<string, { lengths: number[]; answer: number; padded: number }> = {
+  pretrain: { lengths: [246], answer: 24, padded: 640 },
+  sft: { lengths: [420, 340, 512, 380], answer: 180, padded: 1536 },
+  decode: { lengths: [246], answer: 32, padded: 640 },
+};
+
+/** A process that takes a step when asked. */
+class Contestant {
+  readonly steps: Step[] = [];
+  readonly name: string;
+  readonly #process: Deno.ChildProcess;
+  readonly #input: WritableStreamDefaultWriter<Uint8Array<ArrayBuffer>>;
+  readonly #output: ReadableStreamDefaultReader<string>;
+  #read = "";
+
+  constructor(name: string, command: string, args: string[]) {
+    this.name = name;
+    this.#process = new Deno.Command(command, { args, stdin: "piped", stdout: "piped" }).spawn();
+    this.#input = this.#process.stdin.getWriter();
+    this.#output = this.#process.stdout.pipeThrough(new TextDecoderStream()).getReader();
+  }
+
+  async step(): Promise<Step> {
+    await this.#input.write(new TextEncoder().encode("\n"));
+    while (!this.#read.includes("\n")) {
+      const { value, done } = await this.#output.read();
+      if (done) throw new Error(`${this.name} ended early`);
+      this.#read += value;
+    }
+    const [line, ...rest] = this.#read.split("\n");
+    this.#read = rest.join("\n");
+    return JSON.parse(line!);
+  }
+
+  async end(): Promise<void> {
+    await this.#input.close();
+    await this.#output.cancel();
+    await this.#process.status;
+  }
+}
+
+function contestants(stage: string): Contestant[] {
+  const { lengths, answer, padded } = WORKLOADS[stage]!;
+  const { hidden_size, num_hidden_layers, batch_size } = given;
+  const moe = given.use_moe ? ["--use_moe"] : [];
+  const shape = ["--hidden_size", hidden_size, "--num_hidden_layers", num_hidden_layers];
+  const same = ["--stage", stage, ...shape, "--batch_size", batch_size, ...moe];
+  const file = (path: string) => new URL(path, import.meta.url).pathname;
+  const torch = (name: string, ...flags: string[]) =>
+    new Contestant(name, given.python, [
+      ...[file("pytorch/step.py"), "--wait", ...same, "--device", given.torch_device],
+      ...["--answer", `${answer}`, "--max_seq_len", `${padded}`],
+      ...["--lengths", ...lengths.map(String), ...flags],
+    ]);
+  const glimpse = (name: string, ...flags: string[]) =>
+    new Contestant(name, Deno.execPath(), [
+      ...["run", "-A", file("versus/step.ts"), ...same, "--device", given.device],
+      ...["--answer", `${answer}`, "--lengths", lengths.join(), ...flags],
+    ]);
+  return [
+    torch("PyTorch"),
+    ...given.best && stage !== "decode" ? [torch("PyTorch, trimmed", "--best")] : [],
+    ...given.compile ? [torch("PyTorch, trimmed and compiled", "--best", "--compile")] : [],
+    glimpse("Glimpse"),
+    ...stage === "pretrain" ? [glimpse("Glimpse, from the second epoch", "--cached")] : [],
+  ];
+}
+
+function median(values: number[]): number {
+  return values.sort((a, b) => a - b)[Math.floor(values.length / 2)]!;
+}
+
+function table(all: readonly Contestant[]): string {
+  const seconds = ({ steps }: Contestant) => median(steps.map(({ seconds }) => seconds));
+  const processor = ({ steps }: Contestant) => median(steps.map((step) => step.cpu_seconds));
+  const rows = all.map((one) => {
+    const { samples, tokens } = one.steps[0]!;
+    const host = one.steps.map((step) => step.hostSeconds).filter((x) => x !== undefined);
+    return [
+      one.name,
+      seconds(one).toFixed(2),
+      (samples / seconds(one)).toFixed(2),
+      (tokens / seconds(one)).toFixed(0),
+      `${(seconds(all[0]!) / seconds(one)).toFixed(2)}×`,
+      processor(one).toFixed(2),
+      `${(processor(all[0]!) / processor(one)).toFixed(2)}×`,
+      formatBytes(Math.max(...one.steps.map(({ memory }) => memory))),
+      host.length > 0 ? `${(1e3 * Math.min(...host)).toFixed(0)} ms` : "",
+    ];
+  });
+  const head = [
+    "",
+    "s/step",
+    "samples/s",
+    "tokens/s",
+    "speed",
+    "CPU s",
+    "per CPU s",
+    "peak memory",
+  ];
+  const lines = [[...head, "host"], Array(9).fill("---"), ...rows];
+  return lines.map((cells) => `| ${cells.join(" | ")} |`).join("\n");
+}
+
+const model = given.use_moe ? "MoE, " : "";
+for (const stage of given.only.split(",")) {
+  const all = contestants(stage);
+  for (const one of all) await one.step(); // compiles
+  for (let round = 0; round < Number(given.rounds); round++) {
+    for (const one of all) one.steps.push(await one.step());
+  }
+  for (const one of all) await one.end();
+  const batch = stage === "decode" ? 1 : given.batch_size;
+  console.log(`\n${stage}, ${model}hidden ${given.hidden_size}, batch ${batch}\n\n${table(all)}`);
+}
