@@ -117,6 +117,8 @@ export const PICTURE_OPTIONS: readonly string[] = [
   "freeze_vision",
   "projector_learning_rate",
   "vision_learning_rate",
+  "feature_cache",
+  "feature_cache_budget",
 ];
 
 /** The table of options of a preset. */

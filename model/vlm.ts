@@ -40,16 +40,11 @@ export interface VlmConfig {
 /** In which group a parameter trains, or nothing when it is frozen. */
 export type TrainPolicy = (spec: ParameterSpec) => string | undefined;
 
-/** Numbers that the features of a patch are, or of a square of patches that becomes one token. */
-export function featureWidth({ hidden_size, spatial_merge_size = 1 }: ClipVisionConfig): number {
-  return hidden_size * spatial_merge_size ** 2;
-}
-
 /** The parameters of the linear layer that turns the features of a patch, or of a square of them, into a token's vector. */
 export function projectionSpecs({ language, vision }: VlmConfig): ParameterSpec[] {
   if (!vision) return [];
   const at = "vision_proj.vision_proj.0";
-  const features = featureWidth(vision);
+  const features = vision.hidden_size * (vision.spatial_merge_size ?? 1) ** 2;
   const initial = linearInitial(features);
   return [
     linearWeight(`${at}.weight`, language.hidden_size, features),
@@ -110,6 +105,12 @@ export class Vlm implements Disposable {
   /** Tokens that a picture takes in a sequence; 0 without a tower. */
   get tokensPerPicture(): number {
     return this.config.vision ? pictureTokens(this.config.vision) : 0;
+  }
+
+  /** Numbers that the projection turns into a token; 0 without a tower. */
+  get featureWidth(): number {
+    const { hidden_size = 0, spatial_merge_size: merge = 1 } = this.config.vision ?? {};
+    return hidden_size * merge ** 2;
   }
 
   /**

@@ -161,7 +161,7 @@ Deno.test({
       assertEquals(await sftLlm(common), 0);
       await assertRejects(() => sftLlm([...common, "--vision_path", root]), UsageError);
 
-      const seeing = [...common, "--max_seq_len", "200", "--epochs", "1", "--max_steps", "2"];
+      const seeing = [...common, "--max_seq_len", "200", "--epochs", "2", "--max_steps", "2"];
       await assertRejects(() => pretrain(seeing)); // no tower is there, and none is to train
       assertEquals(await pretrain([...seeing, "--freeze_vision", "0"]), 0);
       const tower = async (name: string) => {
@@ -177,7 +177,14 @@ Deno.test({
       assertEquals(await sft([...seeing, ...pictures, "--save_weight", "frozen"]), 0);
       assertEquals(await tower("frozen"), trained);
       assertEquals(
-        await sft([...seeing, ...pictures, "--freeze_vision", "0", "--learning_rate", "1e-2"]),
+        await sft([
+          ...seeing,
+          ...pictures,
+          "--freeze_vision",
+          "0",
+          "--learning_rate",
+          "1e-2",
+        ]),
         0,
       );
       const further = await tower("sft_vlm");

@@ -60,7 +60,7 @@ Deno.test("the command writes what transformers loads", async () => {
     ]);
     assertEquals(await Array.fromAsync(readTexts(join(root, "b.txt"))), ["the\n", "ring"]);
     const paths = `${data},${join(root, "b.txt")}`;
-    assertEquals(await run(["--root", root, "--data_path", paths, "--vocab_size", "270"]), 0);
+    assertEquals(await run(["--root", root, "--data_path", paths, "--vocab_size", "330"]), 0);
     const read = async (name: string) =>
       JSON.parse(await Deno.readTextFile(join(root, "model", name)));
     const tokenizer = new Tokenizer(

@@ -1,7 +1,7 @@
 import { packHalf, unpackHalf } from "../kernels/pack_half.ts";
 import type { Tensor } from "../kernels/runtime/tensor.ts";
 import type { Batch } from "../model/batch.ts";
-import { featureWidth, type Vlm } from "../model/vlm.ts";
+import type { Vlm } from "../model/vlm.ts";
 import { FeatureStore } from "./feature_store.ts";
 
 /** What gives the features of a batch's pictures. */
@@ -69,8 +69,8 @@ export class FeatureCache implements PictureEncoder, Disposable {
     using scope = gpu.scope();
     const encoded = missing.size > 0 ? this.#encode(missing) : undefined;
     const kept = encoded && missing.size === count ? encoded : this.#join(names, found, encoded);
-    const tokens = count * this.#vlm.tokensPerPicture;
-    const shape = [tokens, count * this.#floats / tokens];
+    const width = this.#vlm.featureWidth;
+    const shape = [count * this.#floats / width, width];
     return scope.release(this.#half ? unpackHalf(kept, shape) : kept.view(shape));
   }
 
@@ -132,8 +132,8 @@ export class FeatureCache implements PictureEncoder, Disposable {
 }
 
 /** Numbers that a picture's features are. */
-export function featureFloats({ tokensPerPicture, config }: Vlm): number {
-  return config.vision ? tokensPerPicture * featureWidth(config.vision) : 0;
+export function featureFloats({ tokensPerPicture, featureWidth }: Vlm): number {
+  return tokensPerPicture * featureWidth;
 }
 
 /** A name for what an encoder makes of pictures: it changes with weights, constants, adapter and version. */

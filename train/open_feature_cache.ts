@@ -1,5 +1,6 @@
 import { join } from "@std/path";
 import config from "../deno.json" with { type: "json" };
+import { UsageError } from "../kernels/runtime/errors.ts";
 import { formatBytes } from "../kernels/runtime/memory.ts";
 import type { Precision } from "../kernels/runtime/precision.ts";
 import type { Vlm } from "../model/vlm.ts";
@@ -15,14 +16,19 @@ import type { RunSettings } from "./settings.ts";
  * bits that it would have had: float32 where all fit the budget, half precision where they do not or in a folder.
  */
 export async function openFeatureCache(
-  { featureCache: kind, featureCacheBudget: budget, epochs, freezeVision }: RunSettings,
+  { featureCache: kind, featureCacheBudget: budget, epochs }: RunSettings,
   vlm: Vlm,
   precision: Precision,
   data: Pick<RunData, "train" | "validation">,
   report: ProgressReport,
 ): Promise<FeatureCache | undefined> {
-  if (kind === "off" || (kind === "auto" && epochs === 1)) return undefined;
-  if (!vlm.config.vision || !freezeVision) return undefined; // features that training changes cannot be kept
+  if (kind === "off" || (kind === "auto" && epochs === 1) || !vlm.config.vision) return undefined;
+  if (vlm.visionParameters.trainedCount > 0) {
+    if (kind === "auto") return undefined;
+    throw new UsageError(
+      `--feature_cache ${kind} keeps what a frozen vision tower makes of pictures, but --freeze_vision 0 changes it; leave one out.`,
+    );
+  }
   const rows = data.train.length + (data.validation?.length ?? 0);
   const whole = rows * 4 * featureFloats(vlm);
   const half = kind !== "auto" || whole > budget;
