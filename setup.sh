@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
 # Brings what Glimpse needs and this machine lacks, then runs a task:
 #
-#     ./setup.sh [TASK [OPTION ...]]
+#     ./setup.sh [--with mpi] [TASK [OPTION ...]]
 #
 # That is Deno at the version below, into a folder of its own, and on Linux without a GPU's driver
-# Mesa's Vulkan driver for the processor. It asks nothing, and changes nothing where all is there.
+# Mesa's Vulkan driver for the processor; with `--with mpi` Open MPI too. It asks nothing, and changes nothing where all is there.
 set -euo pipefail
 
 DENO_VERSION=2.9.6
@@ -168,7 +168,45 @@ find_driver() {
     "(mesa-vulkan-drivers, on some systems vulkan-swrast), and run this again."
 }
 
+# ------------------------------------------------------------------------------------ Open MPI
+
+# Fedora and openSUSE keep it apart, to be chosen by environment modules.
+use_mpi_folder() {
+  local folder
+  for folder in /usr/lib64/openmpi /usr/lib64/mpi/gcc/openmpi4 /usr/lib64/mpi/gcc/openmpi5; do
+    if [ -x "$folder/bin/mpirun" ]; then
+      export PATH=$folder/bin:$PATH
+      export LD_LIBRARY_PATH=$folder/lib:$folder/lib64${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}
+    fi
+  done
+}
+
+has_mpi() {
+  use_mpi_folder
+  has mpirun && mpirun --version 2>/dev/null | grep -q 'Open MPI\|OpenRTE\|PRTE'
+}
+
+find_mpi() {
+  if has_mpi; then return; fi
+  local packages=(openmpi-bin openssh-client)
+  if has dnf; then packages=(openmpi openssh-clients); fi
+  if has pacman; then packages=(openmpi openssh); fi
+  if has zypper; then packages=(openmpi4 openssh-clients); fi
+  say "Open MPI is missing."
+  if [ "$(uname -s)" = Darwin ] && has brew; then brew install --quiet open-mpi >&2
+  else update_package_lists && install_packages "${packages[@]}"
+  fi || true
+  has_mpi || die "Open MPI could not be installed. Install it (https://docs.open-mpi.org), and run this again."
+}
+
 # ----------------------------------------------------------------------------------------- Run
+
+with_mpi=
+if [ "${1:-}" = --with ]; then
+  [ "${2:-}" = mpi ] || die "--with takes mpi, not ${2:-nothing}."
+  with_mpi=yes
+  shift 2
+fi
 
 if [ "$(uname -s)" = Linux ] && [ -z "${XDG_RUNTIME_DIR:-}" ]; then
   XDG_RUNTIME_DIR=$(mktemp -d)
@@ -179,6 +217,7 @@ if [ -z "$home" ]; then export DENO_DIR=${DENO_DIR:-$tools/deno_dir}; fi
 
 find_deno
 find_driver
+if [ -n "$with_mpi" ]; then find_mpi; fi
 if [ "$(command -v deno || true)" != "$deno" ]; then
   say "Deno is $deno; put its folder on PATH to type it yourself."
   PATH=$(dirname "$deno"):$PATH

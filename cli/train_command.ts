@@ -1,10 +1,11 @@
 /** What the commands that train have in common. */
 
 import { requireRoot } from "../data/model_folder.ts";
+import { openCommunicator, startedByMpi } from "../train/mpi.ts";
 import { ProgressReport } from "../train/progress.ts";
 import { runTraining } from "../train/run.ts";
 import { type OptionTable, parseOptions } from "./options.ts";
-import type { Command } from "./program.ts";
+import { type Command, describeError } from "./program.ts";
 import { PICTURE_OPTIONS, trainOptions, type TrainPreset, trainSettings } from "./train_options.ts";
 
 /** A command that trains with a preset until its end, or until Ctrl-C. */
@@ -18,9 +19,17 @@ export function trainCommand(preset: TrainPreset): Command {
     const values = { ...parseOptions(all, []), ...parseOptions(options, args) };
     const settings = trainSettings(preset, values, [preset.command, ...args]);
     await requireRoot(values.root);
+    const ranks = openCommunicator(values.timeout);
     const encoder = new TextEncoder();
     const print = (text: string) => void Deno.stdout.writeSync(encoder.encode(text));
-    const report = new ProgressReport(Deno.stdout.isTerminal(), settings.logInterval, print);
+    // mpirun gives its processes a terminal and passes on what they write there
+    const terminal = Deno.stdout.isTerminal() && ranks.size === 1;
+    const report = new ProgressReport(
+      terminal,
+      settings.logInterval,
+      print,
+      ranks.rank,
+    );
     const stop = new AbortController();
     const interrupt = () => {
       if (stop.signal.aborted) Deno.exit(130);
@@ -28,16 +37,23 @@ export function trainCommand(preset: TrainPreset): Command {
       stop.abort();
     };
     const signals: Deno.Signal[] = Deno.build.os === "windows" ? ["SIGINT"] : ["SIGINT", "SIGTERM"];
+    if (startedByMpi()) signals.push("SIGUSR2"); // mpirun passes it on; after SIGTERM it kills soon
     for (const signal of signals) Deno.addSignalListener(signal, interrupt);
     try {
       const { updates, saved, report: page, interrupted } = await runTraining(
         settings,
         report,
         stop.signal,
+        ranks,
       );
+      await ranks[Symbol.asyncDispose]();
       report.say(`${updates} updates; weights in ${saved}, a report in ${page}.`);
       if (interrupted) report.say("Type the same with --from_resume 1 to go on.");
       return interrupted ? 130 : 0;
+    } catch (error) {
+      if (ranks.size === 1) throw error;
+      console.error(`rank ${ranks.rank} on ${ranks.host}: ${describeError(error).text}`);
+      return ranks.abort(1); // the others wait for this one
     } finally {
       for (const signal of signals) Deno.removeSignalListener(signal, interrupt);
     }

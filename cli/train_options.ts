@@ -2,6 +2,7 @@
 
 import { join } from "@std/path";
 import { modelFolder } from "../data/model_folder.ts";
+import { UsageError } from "../kernels/runtime/errors.ts";
 import { DEFAULT_PRECISION } from "../train/precision.ts";
 import type { RunSettings } from "../train/settings.ts";
 import { TRACKERS } from "../train/tracker.ts";
@@ -127,6 +128,7 @@ export function trainOptions(preset: TrainPreset) {
   const FILES = "Files";
   const MODEL = "Model";
   const TRAIN = "Training";
+  const RANKS = "Several processes, under mpirun";
   const LOG = "Progress";
   return {
     root: path({
@@ -233,7 +235,7 @@ export function trainOptions(preset: TrainPreset) {
     }),
     batch_size: integer({
       section: TRAIN,
-      help: "Samples a batch.",
+      help: "Samples a batch, of each process where mpirun starts several.",
       default: preset.batchSize,
       min: 1,
     }),
@@ -333,6 +335,29 @@ export function trainOptions(preset: TrainPreset) {
       help:
         "Count accumulation as the original does, its tail left over, and balance experts over padding as well.",
     }),
+    allreduce_dtype: choice(["float32", "float16"], {
+      section: RANKS,
+      help: "Numbers in which gradients are sent.",
+      default: "float32",
+    }),
+    local_steps: integer({
+      section: RANKS,
+      help:
+        "Updates that each process makes by itself before weights are averaged; 1 adds up the gradients of each.",
+      default: 1,
+      min: 1,
+    }),
+    shard_optimizer: zeroOrOne({
+      section: RANKS,
+      help: "Whether each process keeps only its part of the optimizer's state.",
+      default: false,
+    }),
+    timeout: number({
+      section: RANKS,
+      help: "Seconds that a process waits for the others before all end.",
+      default: 1800,
+      min: 1,
+    }),
     from_resume: zeroOrOne({
       section: TRAIN,
       help: "Whether to continue from the last checkpoint, if there is one.",
@@ -412,6 +437,12 @@ export function trainSettings(
     vision: o.vision_path,
     checkpoints: o.checkpoints_path,
   };
+  if (o.local_steps > 1 && (o.shard_optimizer || o.allreduce_dtype === "float16")) {
+    throw new UsageError(
+      `--local_steps ${o.local_steps} sends no gradients and gives each process an optimizer of its own; leave out ` +
+        `--shard_optimizer and --allreduce_dtype.`,
+    );
+  }
   const folder = modelFolder(o.root, given);
   const name = `${o.save_weight}_${o.hidden_size}${o.use_moe ? "_moe" : ""}`;
   return {
@@ -429,6 +460,9 @@ export function trainSettings(
     freeze: Number(o.freeze_llm) as 0 | 1 | 2,
     freezeVision: o.freeze_vision,
     device: o.device,
+    halfSums: o.allreduce_dtype === "float16",
+    localSteps: o.local_steps,
+    shardOptimizer: o.shard_optimizer,
     dtype: o.dtype,
     epochs: o.epochs,
     batchSize: o.batch_size,

@@ -14,8 +14,10 @@ export interface LoaderOptions {
   readonly source: DatasetSource;
   /** Chooses among the rows of the file; all of them unless given. */
   readonly choose?: ((length: number) => Uint32Array) | undefined;
-  /** Samples a batch. */
+  /** Samples a batch; of all processes together where there are several. */
   readonly batchSize: number;
+  /** Which of several processes this one is; each makes its own part of every batch. */
+  readonly part?: { readonly rank: number; readonly size: number };
   /** Whether each epoch goes through the rows in an order of its own. */
   readonly shuffle: boolean;
   /** The seed of all shuffles. */
@@ -75,6 +77,8 @@ export class Loader implements AsyncDisposable {
   readonly length: number;
   /** Batches an epoch. */
   readonly stepsPerEpoch: number;
+  /** Samples a batch, of all processes together. */
+  readonly batchSize: number;
   readonly #options: LoaderOptions;
   readonly #order: SampleOrder;
   readonly #resources = new AsyncDisposableStack();
@@ -95,6 +99,7 @@ export class Loader implements AsyncDisposable {
     const chosen = options.choose?.(rows.length);
     this.length = chosen?.length ?? rows.length;
     this.#options = options;
+    this.batchSize = options.batchSize;
     this.#order = new SampleOrder({
       ...options,
       length: this.length,
@@ -148,11 +153,17 @@ export class Loader implements AsyncDisposable {
 
   #begin(at: number): Promise<Outcome[]> {
     const { epoch, step } = this.#place(at);
-    const outcomes = Array.from(this.#order.batch(epoch, step), (index) =>
-      this.#sample(index).then(
-        (sample): Outcome => ({ sample }),
-        (error): Outcome => ({ index, error }),
-      ));
+    const { rank, size } = this.#options.part ?? { rank: 0, size: 1 };
+    const all = this.#order.batch(epoch, step);
+    const cut = (rank: number) => Math.floor(all.length * rank / size);
+    const outcomes = Array.from(
+      all.subarray(cut(rank), cut(rank + 1)),
+      (index) =>
+        this.#sample(index).then(
+          (sample): Outcome => ({ sample }),
+          (error): Outcome => ({ index, error }),
+        ),
+    );
     return Promise.all(outcomes);
   }
 

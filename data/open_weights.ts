@@ -42,7 +42,12 @@ export async function openWeights(path: string): Promise<OpenWeights> {
   return { ...weights, [Symbol.asyncDispose]: () => kept.disposeAsync() };
 }
 
-async function findWeights(path: string): Promise<string> {
+/**
+ * The file that weights are opened by: the path itself, or the best in a folder.
+ *
+ * @throws {GlimpseError} if there is no such path, or no weights in a folder.
+ */
+export async function findWeights(path: string): Promise<string> {
   const isFolder = await Deno.stat(path).then((info) => info.isDirectory, async (error) => {
     if (error instanceof Deno.errors.NotFound) throw await missing(path);
     return false;

@@ -200,15 +200,26 @@ export class Vlm implements Disposable {
    * The parts of a batch's loss while training.
    *
    * @param share What a batch's mean loss is multiplied by, 1 / (batches of an update).
+   * @param features Features of the batch's pictures; encoded here unless given.
+   * @param whole Labels and sequences over which to take means where this batch is only a part of one.
    * @returns The mean cross-entropy [1], and with experts their balance losses added up [1], both times `share`.
    */
-  losses(batch: Batch, share: number, features?: Tensor): { loss: Tensor; auxLoss?: Tensor } {
+  losses(
+    batch: Batch,
+    share: number,
+    features?: Tensor,
+    whole: { readonly labels: number; readonly sequences: number } = {
+      labels: batch.labelRows.length,
+      sequences: batch.lengths.length,
+    },
+  ): { loss: Tensor; auxLoss?: Tensor } {
     const { use_moe, aux_loss_alpha } = this.config.language;
-    const weight = share / batch.labelRows.length;
+    const weight = share / whole.labels;
+    const balanced = share * batch.lengths.length / whole.sequences;
     if (!use_moe || aux_loss_alpha === 0) return { loss: this.loss(batch, weight, features) };
     using scope = this.gpu.scope();
     const sequences = packSequences(this.gpu, batch.lengths);
-    const balance: Balance = { sequences, weight: share, losses: [] };
+    const balance: Balance = { sequences, weight: balanced, losses: [] };
     const loss = scope.keep(this.#crossEntropy(batch, weight, features, sequences, balance));
     const auxLosses = balance.losses.map((loss) => this.gpu.adopt(loss));
     return { loss, auxLoss: scope.keep(auxLosses.reduce(add)) };

@@ -20,6 +20,8 @@ export interface RunState {
   readonly epoch: number;
   /** Batches of that epoch that are done. */
   readonly step: number;
+  /** Samples of that epoch that are done, which does not depend on the size of batches. */
+  readonly samples: number;
   /** Updates made. */
   readonly updates: number;
   /** Loss of the last update. */

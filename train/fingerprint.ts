@@ -1,4 +1,7 @@
+import { join } from "@std/path";
 import { openFile } from "../data/files.ts";
+import type { ModelFolder } from "../data/model_folder.ts";
+import { findWeights } from "../data/open_weights.ts";
 
 const BLOCKS = 64;
 const BLOCK_BYTES = 1 << 16;
@@ -15,4 +18,26 @@ export async function dataFingerprint(path: string): Promise<string> {
   }
   const digest = await crypto.subtle.digest("SHA-256", await new Blob(parts).arrayBuffer());
   return `${file.size} bytes, ${new Uint8Array(digest).toHex().slice(0, 16)}`;
+}
+
+/**
+ * The same of the files that a model is made of, by name.
+ *
+ * @param folder Where they lie.
+ * @param weights File of the language model, unless its weights are drawn anew.
+ */
+export async function modelFingerprints(
+  { tokenizer, vision }: ModelFolder,
+  weights?: string,
+): Promise<Record<string, string>> {
+  const files = {
+    tokenizer: join(tokenizer, "tokenizer.json"),
+    tokenizer_config: join(tokenizer, "tokenizer_config.json"),
+    vision_tower: await findWeights(vision),
+    ...weights !== undefined && { weights },
+  };
+  const found = Object.entries(files).map(async (
+    [name, path],
+  ) => [name, await dataFingerprint(path)]);
+  return Object.fromEntries(await Promise.all(found));
 }

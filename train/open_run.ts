@@ -9,10 +9,11 @@ import { pictureTokens } from "../model/config.ts";
 import { Random } from "../model/random.ts";
 import type { Tokenizer } from "../model/tokenizer.ts";
 import type { Vlm } from "../model/vlm.ts";
+import type { Communicator } from "./communicator.ts";
 import { trainPolicy } from "./freeze.ts";
 import { checkMemory } from "./memory_estimate.ts";
 import type { ProgressReport } from "./progress.ts";
-import { type RunSettings, weightPath } from "./settings.ts";
+import { type RunSettings, startWeights } from "./settings.ts";
 
 /** A run's data. */
 export interface RunData extends AsyncDisposable {
@@ -24,8 +25,12 @@ export interface RunData extends AsyncDisposable {
   readonly tokenizer: Tokenizer;
 }
 
-/** Opens a run's data. */
-export async function openData(settings: RunSettings, report: ProgressReport): Promise<RunData> {
+/** Opens a run's data, of which each rank takes its part of every batch. */
+export async function openData(
+  settings: RunSettings,
+  report: ProgressReport,
+  { rank, size }: Communicator,
+): Promise<RunData> {
   const { folder, valPath, valRatio, seed } = settings;
   const [tokenizer, processor, clip] = await Promise.all([
     loadTokenizer(folder.tokenizer),
@@ -41,13 +46,14 @@ export async function openData(settings: RunSettings, report: ProgressReport): P
     tokensPerPicture: clip ? pictureTokens(clip) : 0,
   };
   const common = {
-    batchSize: settings.batchSize,
+    batchSize: settings.batchSize * size,
+    part: { rank, size },
     seed,
     onBadSample: settings.onBadSample,
     // only to the balance of experts does padding matter
     padTo: settings.compat && settings.language.use_moe ? settings.maxLength - 1 : 0,
     padId: tokenizer.tokenizer.padId,
-    onSkip: (error: Error) => report.say(`skipped: ${error.message}`),
+    onSkip: (error: Error) => report.warn(`skipped: ${error.message}`),
   };
   const split = valRatio > 0 && valPath === undefined;
   await using opened = new AsyncDisposableStack();
@@ -88,11 +94,9 @@ export async function openVlm(
   precision: Precision,
   report: ProgressReport,
 ): Promise<Vlm> {
-  const { folder, fromWeight, hiddenSize, pictures, freezeVision } = settings;
+  const { folder, hiddenSize, pictures, freezeVision } = settings;
   const processor = pictures ? (await loadImageProcessor(folder.vision)).processor : undefined;
-  const weights = fromWeight === "none"
-    ? undefined
-    : weightPath(folder.out, fromWeight, hiddenSize, settings.language.use_moe ?? false);
+  const weights = startWeights(settings);
   const language = { ...settings.language, hidden_size: hiddenSize };
   const { vlm, newProjection, newTower } = await loadVlm(gpu, {
     weights,

@@ -12,6 +12,8 @@ import { sizeOf, type Tensor } from "../kernels/runtime/tensor.ts";
 import { type HostTensor, readChecked, toFloat32 } from "../model/host_tensor.ts";
 import type { ParameterGroup, Parameters } from "../model/parameters.ts";
 import type { NamedTensor } from "./checkpoint.ts";
+import type { Communicator } from "./communicator.ts";
+import { gatherShards, shardOf } from "./data_parallel.ts";
 
 /** What AdamW is told. */
 export interface AdamWOptions extends Partial<AdamWConstants> {
@@ -19,6 +21,14 @@ export interface AdamWOptions extends Partial<AdamWConstants> {
   readonly clip: number;
   /** By what losses are multiplied at first, which then adapts: for float16. Losses stay as they are unless given. */
   readonly lossScale?: number | undefined;
+  /** Which of several ranks this is, where each keeps the moments of its own shard of the parameters only. */
+  readonly shard?: { readonly rank: number; readonly size: number } | undefined;
+}
+
+/** Moments of all parameters, by group. */
+export interface Moments extends Disposable {
+  /** First and second moments, flat. */
+  readonly groups: readonly { readonly first: Tensor; readonly second: Tensor }[];
 }
 
 /** What became of an update, read from the device. */
@@ -38,25 +48,31 @@ export class AdamW implements Disposable {
   readonly #constants: AdamWConstants;
   readonly #clip: number;
   readonly #lossScale: number;
-  readonly #moments: readonly { first: Tensor; second: Tensor }[];
+  readonly #moments: Moments["groups"];
+  readonly #shards: readonly { readonly start: number; readonly count: number }[];
+  readonly #sharded: boolean;
   readonly #state: Tensor;
 
   /** An optimizer whose moments are zero. */
   constructor(gpu: Gpu, groups: readonly ParameterGroup[], options: AdamWOptions) {
-    const { clip, lossScale = 0, beta1 = 0.9, beta2 = 0.999, eps = 1e-8, weightDecay = 0.01 } =
-      options;
+    const { shard = { rank: 0, size: 1 }, lossScale = 0 } = options;
+    const { clip, beta1 = 0.9, beta2 = 0.999, eps = 1e-8, weightDecay = 0.01 } = options;
     this.#gpu = gpu;
     this.#groups = groups;
     this.#constants = { beta1, beta2, eps, weightDecay };
     this.#clip = clip;
     this.#lossScale = lossScale;
-    [this.#moments, this.#state] = gpu.detached(() => [
-      groups.map(({ values }) => ({
-        first: gpu.zeros(values.shape, "float32", "optimizer"),
-        second: gpu.zeros(values.shape, "float32", "optimizer"),
-      })),
-      updateState(gpu, 0, lossScale),
-    ]);
+    this.#sharded = shard.size > 1;
+    this.#shards = groups.map(({ values }) => shardOf(values, shard));
+    this.#moments = this.#zeros(this.#shards.map(({ count }) => count));
+    this.#state = gpu.detached(() => updateState(gpu, 0, lossScale));
+  }
+
+  #zeros(sizes: readonly number[]): Moments["groups"] {
+    const zeros = (size: number) => this.#gpu.zeros([Math.max(1, size)], "float32", "optimizer");
+    return this.#gpu.detached(() =>
+      sizes.map((size) => ({ first: zeros(size), second: zeros(size) }))
+    );
   }
 
   /** The gradient of a loss from which a backward pass begins [1]: 1, or the loss scale. The caller's to free. */
@@ -89,14 +105,14 @@ export class AdamW implements Disposable {
     const squared = squaredNorm(this.#groups.map(({ gradients }) => gradients));
     decideUpdate(this.#state, squared, this.#constants, this.#clip, gradientScale);
     this.#groups.forEach(({ values, gradients, halves }, i) => {
-      adamw(
-        { values, gradients, ...this.#moments[i]! },
-        this.#state,
-        rateTensor,
-        i,
-        this.#constants,
-      );
-      if (halves) roundToHalf(values, halves);
+      const { start, count } = this.#shards[i]!;
+      if (count === 0) return;
+      const own = {
+        values: values.view([count], start),
+        gradients: gradients.view([count], start),
+      };
+      adamw({ ...own, ...this.#moments[i]! }, this.#state, rateTensor, i, this.#constants);
+      if (halves && !this.#sharded) roundToHalf(values, halves);
     });
     const outcome = gpu.empty(this.#state.shape, "float32", "outcome of an update");
     gpu.copy(this.#state, outcome);
@@ -109,11 +125,63 @@ export class AdamW implements Disposable {
     return { norm: values[norm]!, skipped: values[skipped]!, lossScale: values[lossScale]! };
   }
 
-  /** Everything that must be kept to go on later, by name: the trained parameters, their moments, the state. The views are freed with `scope`. */
-  *tensors(): Generator<NamedTensor> {
+  /** Its own state on the device: counts of updates, and the last norm. */
+  get state(): Tensor {
+    return this.#state;
+  }
+
+  /** Moments of all parameters: its own, or where it has only a shard, others, which begin as zeros. */
+  moments(): Moments {
+    if (!this.#sharded) return { groups: this.#moments, [Symbol.dispose]: () => {} };
+    const groups = this.#zeros(this.#groups.map(({ values }) => values.size));
+    return { groups, [Symbol.dispose]: () => freeMoments(groups) };
+  }
+
+  /** The same, filled with the shards of all ranks. */
+  async gatherMoments(ranks: Communicator): Promise<Moments> {
+    const moments = this.moments();
+    for (const [i, { first, second }] of this.#sharded ? moments.groups.entries() : []) {
+      const own = this.#shards[i]!.count > 0 ? this.#moments[i] : undefined;
+      await gatherShards(this.#gpu, ranks, own?.first, first);
+      await gatherShards(this.#gpu, ranks, own?.second, second);
+    }
+    return moments;
+  }
+
+  /** Takes its own shard out of moments that have been filled. */
+  takeMoments({ groups }: Moments): void {
+    if (!this.#sharded) return;
+    using _scope = this.#gpu.scope();
+    for (const [i, { start, count }] of this.#shards.entries()) {
+      if (count === 0) continue;
+      this.#gpu.copy(groups[i]!.first.view([count], start), this.#moments[i]!.first);
+      this.#gpu.copy(groups[i]!.second.view([count], start), this.#moments[i]!.second);
+    }
+    this.#gpu.submit();
+  }
+
+  /** Brings the values that the ranks have updated together, where each has only a shard. */
+  async gatherValues(ranks: Communicator): Promise<void> {
+    if (!this.#sharded) return;
+    using _scope = this.#gpu.scope();
+    for (const [i, { values }] of this.#groups.entries()) {
+      const { start, count } = this.#shards[i]!;
+      const own = count > 0 ? values.view([count], start) : undefined;
+      await gatherShards(this.#gpu, ranks, own, values);
+    }
+    for (const { values, halves } of this.#groups) if (halves) roundToHalf(values, halves);
+  }
+
+  /**
+   * Everything that must be kept to go on later, by name: the trained parameters, their moments, the state. The views
+   * are freed with `scope`.
+   *
+   * @param moments See `moments`.
+   */
+  *tensors({ groups }: Moments): Generator<NamedTensor> {
     yield ["optimizer", this.#state];
     for (const [i, { tensors, names }] of this.#groups.entries()) {
-      const { first, second } = this.#moments[i]!;
+      const { first, second } = groups[i]!;
       for (const [k, tensor] of tensors.entries()) {
         const start = (tensor.offset - this.#groups[i]!.values.offset) / 4;
         yield [`weight.${names[k]}`, tensor];
@@ -127,21 +195,23 @@ export class AdamW implements Disposable {
    * Takes up moments that another optimizer left.
    *
    * @param parameters What the groups are of.
-   * @param moments Moments by the names in weight files; parameters without any keep zeros.
+   * @param left Moments by the names in weight files; parameters without any keep zeros.
    * @param updates Updates that made them.
+   * @param moments Where they go; see `moments`.
    */
   async takeUp(
     parameters: Parameters,
-    moments: ReadonlyMap<string, { first: HostTensor; second: HostTensor }>,
+    left: ReadonlyMap<string, { first: HostTensor; second: HostTensor }>,
     updates: number,
+    moments: Moments,
   ): Promise<void> {
     const gpu = this.#gpu;
     using _scope = gpu.scope();
-    const own = new Map(this.tensors());
+    const own = new Map(this.tensors(moments));
     for (const { name, parts } of parameters.specs) {
       let start = 0;
       for (const part of parts) {
-        const found = moments.get(part.name);
+        const found = left.get(part.name);
         for (const which of ["first", "second"] as const) {
           const target = own.get(`${which}.${name}`)?.view(part.shape, start);
           if (!found || !target) continue;
@@ -158,7 +228,11 @@ export class AdamW implements Disposable {
 
   /** Frees the moments. */
   [Symbol.dispose](): void {
-    for (const { first, second } of this.#moments) [first, second].forEach((t) => t.dispose());
+    freeMoments(this.#moments);
     this.#state.dispose();
   }
+}
+
+function freeMoments(groups: Moments["groups"]): void {
+  for (const { first, second } of groups) [first, second].forEach((tensor) => tensor.dispose());
 }

@@ -54,6 +54,7 @@ export class ProgressReport {
   readonly #terminal: boolean;
   readonly #logInterval: number;
   readonly #print: (text: string) => void;
+  readonly #rank: number;
   readonly #started = performance.now();
   #epochStarted = this.#started;
   #epoch = 0;
@@ -71,15 +72,18 @@ export class ProgressReport {
    * @param terminal Whether a line may be rewritten.
    * @param logInterval Batches between two log lines.
    * @param print Writes text as it is.
+   * @param rank Which of several processes this one is; all but the first keep silent but for warnings.
    */
-  constructor(terminal: boolean, logInterval: number, print: (text: string) => void) {
+  constructor(terminal: boolean, logInterval: number, print: (text: string) => void, rank = 0) {
     this.#terminal = terminal;
     this.#logInterval = logInterval;
     this.#print = print;
+    this.#rank = rank;
   }
 
   /** Shows an update. */
   show(at: Progress, metrics: StepMetrics, resources: Resources): void {
+    if (this.#rank > 0) return;
     const now = performance.now();
     if (at.epoch !== this.#epoch) {
       [this.#epoch, this.#epochStarted] = [at.epoch, now - metrics.seconds * 1000];
@@ -107,7 +111,13 @@ export class ProgressReport {
 
   /** Says something between two lines. */
   say(text: string): void {
-    this.#print(this.#terminal ? `\r\x1b[2K${text}\n` : `${text}\n`);
+    if (this.#rank === 0) this.#print(this.#terminal ? `\r\x1b[2K${text}\n` : `${text}\n`);
+  }
+
+  /** Says what concerns this process, also where another one speaks for all. */
+  warn(text: string): void {
+    if (this.#rank === 0) this.say(text);
+    else this.#print(`rank ${this.#rank}: ${text}\n`);
   }
 
   /** Shows that the device compiles a kernel: on the line that is rewritten, or else in a line every ten seconds. */

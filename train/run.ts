@@ -1,25 +1,25 @@
 import { join } from "@std/path";
-import type { LoadedBatch, Loader } from "../data/loader.ts";
-import { loadStrictly, saveVlm } from "../data/vlm_files.ts";
+import type { LoadedBatch } from "../data/loader.ts";
+import { saveVlm } from "../data/vlm_files.ts";
 import { DeviceError } from "../kernels/runtime/errors.ts";
 import { Gpu } from "../kernels/runtime/gpu.ts";
-import type { Precision } from "../kernels/runtime/precision.ts";
 import type { Vlm } from "../model/vlm.ts";
 import config from "../deno.json" with { type: "json" };
 import { answer } from "./answers.ts";
-import { Checkpoints, requireSame, type RunState } from "./checkpoint.ts";
+import { Checkpoints, type RunState } from "./checkpoint.ts";
+import { ALONE, type Communicator } from "./communicator.ts";
+import { broadcastTensors } from "./data_parallel.ts";
 import type { FeatureCache } from "./feature_cache.ts";
-import { dataFingerprint } from "./fingerprint.ts";
 import { openFeatureCache } from "./open_feature_cache.ts";
 import { openData, openVlm, type RunData } from "./open_run.ts";
-import { AdamW } from "./optimizer.ts";
-import { openOriginalResume } from "./original_resume.ts";
+import { AdamW, type Moments } from "./optimizer.ts";
 import { choosePrecision, LOSS_SCALE } from "./precision.ts";
 import type { ProgressReport } from "./progress.ts";
 import { runName, type RunResult, type RunSettings, weightPath } from "./settings.ts";
+import { fixedSettings, meet, resume, type Start } from "./start.ts";
 import { Trainer, type Update } from "./trainer.ts";
 import { validate } from "./validation.ts";
-import { RunWatch } from "./watch.ts";
+import { RunWatch, SilentWatch, type Watch } from "./watch.ts";
 
 /**
  * Trains a model as told, saving weights and a checkpoint at every interval and at the end.
@@ -27,29 +27,49 @@ import { RunWatch } from "./watch.ts";
  * @param settings What to do.
  * @param report Where progress is shown.
  * @param signal Ends the run after the step in progress, with everything saved.
+ * @param ranks The processes that train together, of which the first shows and writes; this one alone unless given.
  */
 export async function runTraining(
   settings: RunSettings,
   report: ProgressReport,
   signal: AbortSignal,
+  ranks: Communicator = ALONE,
 ): Promise<RunResult> {
-  await using data = await openData(settings, report);
+  await using data = await openData(settings, report, ranks);
   using gpu = await Gpu.open(settings.device);
   if (gpu.info.software) gpu.onKernel = (name, count) => report.compiling(name, count);
   const precision = choosePrecision(gpu.info, settings.dtype);
   using vlm = await openVlm(gpu, settings, data.tokenizer, precision, report);
   const { gradClip: clip, adamw } = settings;
   const lossScale = precision === "float16" ? LOSS_SCALE : undefined;
-  using optimizer = new AdamW(gpu, vlm.groups, { clip, lossScale, ...adamw });
+  const shard = settings.shardOptimizer ? ranks : undefined;
+  using optimizer = new AdamW(gpu, vlm.groups, { clip, lossScale, shard, ...adamw });
   const folder = join(settings.folder.checkpoints, `${runName(settings)}_resume`);
   const checkpoints = new Checkpoints(folder, settings.keep);
   const fixed = await fixedSettings(settings, precision, vlm, data.train);
-  const start = settings.resume
-    ? await resume(checkpoints, fixed, data.train, vlm, optimizer, report)
-    : { epoch: 0, step: 0, updates: 0, loss: NaN };
+  await meet(ranks, settings, vlm, fixed, report);
+  let start: Start = { epoch: 0, step: 0, updates: 0, loss: NaN };
+  const moments = optimizer.moments();
+  if (settings.resume && ranks.rank === 0) {
+    start = await resume(checkpoints, fixed, data.train, vlm, optimizer, moments, report);
+  }
+  [start] = await ranks.gather(start) as [Start];
+  start = { ...start, loss: start.loss ?? NaN }; // JSON has no NaN
+  await broadcastTensors(gpu, ranks, [
+    ...vlm.parameters.specs.map(({ name }) => vlm.parameters.get(name)),
+    ...vlm.visionParameters.groups.map(({ values }) => values),
+  ]);
+  vlm.parameters.refresh();
+  vlm.visionParameters.refresh();
+  const state = moments.groups.flatMap(({ first, second }) => [first, second]);
+  await broadcastTensors(gpu, ranks, [optimizer.state, ...state]);
+  optimizer.takeMoments(moments);
+  moments[Symbol.dispose]();
   using cache = await openFeatureCache(settings, vlm, precision, data, report);
-  await using watch = await RunWatch.open(settings, report, gpu, start);
-  using run = new TrainingRun(
+  await using watch = ranks.rank === 0
+    ? await RunWatch.open(settings, report, gpu, start)
+    : new SilentWatch(settings, start.loss);
+  const parts = {
     settings,
     data,
     vlm,
@@ -59,7 +79,10 @@ export async function runTraining(
     start,
     watch,
     cache,
-  );
+    report,
+    ranks,
+  };
+  using run = new TrainingRun(parts);
   try {
     return await run.train(signal);
   } catch (error) {
@@ -69,46 +92,48 @@ export async function runTraining(
   }
 }
 
+/** What a run consists of. */
+interface RunParts {
+  readonly settings: RunSettings;
+  readonly data: RunData;
+  readonly vlm: Vlm;
+  readonly optimizer: AdamW;
+  readonly checkpoints: Checkpoints;
+  readonly fixed: RunState["fixed"];
+  readonly start: Start;
+  readonly watch: Watch;
+  readonly cache: FeatureCache | undefined;
+  readonly report: ProgressReport;
+  readonly ranks: Communicator;
+}
+
 /** A run in progress. */
 class TrainingRun implements Disposable {
   readonly #settings: RunSettings;
   readonly #data: RunData;
   readonly #vlm: Vlm;
-  readonly #optimizer: AdamW;
-  readonly #checkpoints: Checkpoints;
-  readonly #fixed: RunState["fixed"];
-  readonly #start: Start;
-  readonly #watch: RunWatch;
+  readonly #parts: RunParts;
+  readonly #watch: Watch;
+  readonly #ranks: Communicator;
   readonly #cache: FeatureCache | undefined;
   readonly #trainer: Trainer;
   #best: number;
   /** The batch of the last update, until a checkpoint holds it. */
   #unsaved: LoadedBatch | undefined;
 
-  constructor(
-    settings: RunSettings,
-    data: RunData,
-    vlm: Vlm,
-    optimizer: AdamW,
-    checkpoints: Checkpoints,
-    fixed: RunState["fixed"],
-    start: Start,
-    watch: RunWatch,
-    cache: FeatureCache | undefined,
-  ) {
+  constructor(parts: RunParts) {
+    const { settings, data, vlm, ranks } = parts;
     const { learningRate: language, projectorLearningRate: projector = language } = settings;
     const { visionLearningRate: vision = language } = settings;
     const { epochs, warmupSteps, accumulationSteps, compat } = settings;
     this.#settings = settings;
     this.#data = data;
     this.#vlm = vlm;
-    this.#optimizer = optimizer;
-    this.#checkpoints = checkpoints;
-    this.#fixed = fixed;
-    this.#start = start;
-    this.#watch = watch;
-    this.#cache = cache;
-    this.#best = watch.bestValidation;
+    this.#parts = parts;
+    this.#watch = parts.watch;
+    this.#ranks = ranks;
+    this.#cache = parts.cache;
+    this.#best = parts.watch.bestValidation;
     const options = {
       epochs,
       stepsPerEpoch: data.train.stepsPerEpoch,
@@ -116,8 +141,11 @@ class TrainingRun implements Disposable {
       warmupSteps,
       accumulationSteps,
       compat,
+      ranks,
+      halfSums: settings.halfSums,
+      localSteps: settings.localSteps,
     };
-    this.#trainer = new Trainer(vlm, optimizer, options, start.updates);
+    this.#trainer = new Trainer(vlm, parts.optimizer, options, parts.start.updates);
   }
 
   /** Trains to the end; what was learnt before a bad row or weight is saved. */
@@ -125,7 +153,8 @@ class TrainingRun implements Disposable {
     try {
       return await this.#train(signal);
     } catch (error) {
-      if (this.#unsaved && !(error instanceof DeviceError)) {
+      // several ranks save together, but the others do not know of the error
+      if (this.#unsaved && this.#ranks.size === 1 && !(error instanceof DeviceError)) {
         await this.#save(this.#unsaved, "stopped");
       }
       throw error;
@@ -134,7 +163,7 @@ class TrainingRun implements Disposable {
 
   async #train(signal: AbortSignal): Promise<RunResult> {
     const { epochs, maxSteps = Infinity, saveInterval, sampleEvery } = this.#settings;
-    const { epoch, step } = this.#start;
+    const { epoch, step } = this.#parts.start;
     const { stepsPerEpoch } = this.#data.train;
     let [interrupted, due] = [false, false];
     let end: RunState["state"] = "finished";
@@ -149,7 +178,7 @@ class TrainingRun implements Disposable {
       if (updated) this.#unsaved = placed;
       this.#show(read);
       const last = placed.epoch + 1 === epochs && batch === stepsPerEpoch;
-      interrupted = signal.aborted;
+      interrupted = (await this.#ranks.sum(Float64Array.of(Number(signal.aborted))))[0]! > 0;
       const ends = last || interrupted || (updated && updates >= maxSteps);
       due ||= batch % saveInterval === 0 || batch === stepsPerEpoch || ends;
       if (updated && sampleEvery > 0 && updates % sampleEvery === 0) await this.#sample();
@@ -181,9 +210,13 @@ class TrainingRun implements Disposable {
   }
 
   #mention({ epoch, step, batch }: LoadedBatch): void {
-    if (batch.labelRows.length > 0) return;
+    const several = this.#ranks.size > 1;
+    if (batch.labelRows.length > 0 || (several && batch.samples === 0)) return;
     const place = `epoch ${epoch + 1}, batch ${step + 1}`;
-    this.#watch.say(`${place}: no sample has an answer to learn; the batch is left out.`);
+    const what = several ? "this rank's part of the batch" : "the batch";
+    this.#parts.report.warn(
+      `${place}: no sample has an answer to learn; ${what} is left out.`,
+    );
   }
 
   #show(updates: readonly Update[]): void {
@@ -196,6 +229,8 @@ class TrainingRun implements Disposable {
 
   async #sample(): Promise<void> {
     this.#show(await this.#trainer.flush());
+    await this.#trainer.meet();
+    if (this.#ranks.rank > 0) return;
     const sample = await this.#data.train.sample(0).catch(() => undefined);
     const { updates } = this.#trainer;
     const said = sample && await answer(this.#vlm, this.#data.tokenizer, sample, updates);
@@ -204,120 +239,56 @@ class TrainingRun implements Disposable {
 
   async #save({ epoch, step }: LoadedBatch, state: RunState["state"]): Promise<void> {
     this.#unsaved = undefined;
-    const { gpu } = this.#vlm;
     let bad: unknown;
     try {
       this.#show(await this.#trainer.flush());
     } catch (error) {
       [bad, state] = [error, "stopped"];
     }
+    await this.#trainer.meet();
+    {
+      using moments = await this.#parts.optimizer.gatherMoments(this.#ranks);
+      if (this.#ranks.rank === 0) await this.#write(epoch, step, state, moments);
+    }
+    if (bad) throw bad;
+  }
+
+  async #write(
+    epoch: number,
+    step: number,
+    state: RunState["state"],
+    moments: Moments,
+  ): Promise<void> {
+    const { gpu } = this.#vlm;
+    const { checkpoints, fixed, optimizer } = this.#parts;
+    const { command: [command = "", ...args], batchSize } = this.#settings;
     const done = step + 1 === this.#data.train.stepsPerEpoch;
-    const [command = "", ...args] = this.#settings.command;
     const { loss, lossScale } = this.#watch;
     using _scope = gpu.scope();
-    await this.#checkpoints.save(gpu, {
+    await checkpoints.save(gpu, {
       version: config.version,
       command,
       arguments: args,
       epoch: done ? epoch + 1 : epoch,
       step: done ? 0 : step + 1,
+      samples: done ? 0 : (step + 1) * batchSize * this.#ranks.size,
       updates: this.#trainer.updates,
       loss,
       state,
       saved_at: new Date().toISOString(),
       weights: this.#weights(),
-      fixed: this.#fixed,
+      fixed,
       trainer: lossScale === undefined ? {} : { loss_scale: lossScale },
-    }, this.#optimizer.tensors());
+    }, optimizer.tensors(moments));
     await saveVlm(this.#vlm, this.#weights());
-    if (bad) throw bad;
   }
 
   async #validate(): Promise<void> {
     if (!this.#data.validation) return;
-    const result = await validate(this.#vlm, this.#data.validation, this.#cache);
+    const result = await validate(this.#vlm, this.#data.validation, this.#cache, this.#ranks);
     this.#watch.validation(this.#trainer.updates, result);
     if (result.val_loss >= this.#best) return;
     this.#best = result.val_loss;
-    await saveVlm(this.#vlm, this.#weights("_best"));
+    if (this.#ranks.rank === 0) await saveVlm(this.#vlm, this.#weights("_best"));
   }
-}
-
-/** Where a run begins. */
-type Start = Pick<RunState, "epoch" | "step" | "updates" | "loss">;
-
-/** Loads the newest checkpoint, or else what the original left, or says that there is neither. */
-async function resume(
-  checkpoints: Checkpoints,
-  fixed: RunState["fixed"],
-  { stepsPerEpoch }: Loader,
-  { gpu, parameters }: Vlm,
-  optimizer: AdamW,
-  report: ProgressReport,
-): Promise<Start> {
-  const said = (path: string, { epoch, step, updates }: Omit<Start, "loss">) =>
-    report.say(
-      `Continuing ${path}: epoch ${epoch + 1}, batch ${step + 1}, ${updates} updates done.`,
-    );
-  const latest = await checkpoints.latest();
-  if (latest) {
-    requireSame(latest.state.fixed, fixed, latest.path);
-    using _scope = gpu.scope();
-    await checkpoints.load(gpu, latest.path, optimizer.tensors());
-    parameters.refresh();
-    said(latest.path, latest.state);
-    return latest.state;
-  }
-  const path = `${checkpoints.folder}.pth`;
-  if (!await exists(path)) {
-    report.say(`There is no checkpoint in ${checkpoints.folder}; beginning anew.`);
-    return { epoch: 0, step: 0, updates: 0, loss: NaN };
-  }
-  await using original = await openOriginalResume(path);
-  const weights = { tensors: new Map(original.weights), metadata: {} };
-  await loadStrictly(parameters, weights, path);
-  await optimizer.takeUp(parameters, original.moments, original.updates);
-  const done = original.step >= stepsPerEpoch;
-  const { updates } = original;
-  const start = done
-    ? { epoch: original.epoch + 1, step: 0, updates, loss: NaN }
-    : { epoch: original.epoch, step: original.step, updates, loss: NaN };
-  said(path, start);
-  return start;
-}
-
-async function exists(path: string): Promise<boolean> {
-  try {
-    await Deno.stat(path);
-    return true;
-  } catch {
-    return false;
-  }
-}
-
-/** What must stay the same when a run goes on. */
-async function fixedSettings(
-  settings: RunSettings,
-  dtype: Precision,
-  { config: { language, vision } }: Vlm,
-  { length }: Loader,
-): Promise<RunState["fixed"]> {
-  return {
-    data: await dataFingerprint(settings.dataPath),
-    rows: length,
-    dtype,
-    hidden_size: language.hidden_size,
-    num_hidden_layers: language.num_hidden_layers,
-    use_moe: language.use_moe,
-    ...vision && {
-      vision_hidden_size: vision.hidden_size,
-      freeze_llm: settings.freeze,
-      ...!settings.freezeVision && { freeze_vision: false },
-    },
-    batch_size: settings.batchSize,
-    accumulation_steps: settings.accumulationSteps,
-    max_seq_len: settings.maxLength,
-    seed: settings.seed,
-    shuffle: settings.shuffle,
-  };
 }

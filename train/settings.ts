@@ -30,6 +30,12 @@ export interface RunSettings {
   readonly freezeVision: boolean;
   /** Adapter. */
   readonly device: string;
+  /** Whether ranks send gradients in half precision. */
+  readonly halfSums: boolean;
+  /** Updates that each rank makes by itself before weights are averaged. */
+  readonly localSteps: number;
+  /** Whether each rank keeps only its part of the optimizer's state. */
+  readonly shardOptimizer: boolean;
   /** To what the operands of matrix products are rounded; chosen by the adapter unless given. */
   readonly dtype: Precision | undefined;
   /** Passes over the data. */
@@ -111,6 +117,14 @@ export interface RunResult {
 /** The name of a weight file: `{name}_{hidden}[_moe].pth`. */
 export function weightPath(folder: string, name: string, hidden: number, moe: boolean): string {
   return join(folder, `${name}_${hidden}${moe ? "_moe" : ""}.pth`);
+}
+
+/** The weights that a run begins with, unless they are drawn anew. */
+export function startWeights(
+  { folder, fromWeight, hiddenSize, language }: RunSettings,
+): string | undefined {
+  if (fromWeight === "none") return undefined;
+  return weightPath(folder.out, fromWeight, hiddenSize, language.use_moe ?? false);
 }
 
 /** The name of a run: `{weight}_{hidden}[_moe]`. */

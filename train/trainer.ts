@@ -3,6 +3,9 @@ import type { Gpu } from "../kernels/runtime/gpu.ts";
 import type { Tensor } from "../kernels/runtime/tensor.ts";
 import type { Batch } from "../model/batch.ts";
 import type { Vlm } from "../model/vlm.ts";
+import { ALONE, type Communicator } from "./communicator.ts";
+import { averageTensors, fillGradients, sumTensors } from "./data_parallel.ts";
+import { sumInHalf } from "./half_sum.ts";
 import type { StepMetrics } from "./metrics.ts";
 import { AdamW } from "./optimizer.ts";
 import { learningRate } from "./schedule.ts";
@@ -21,6 +24,12 @@ export interface TrainerOptions {
   readonly accumulationSteps: number;
   /** Whether updates fall where the original has them: when (step + 1) divides, its tail left over. */
   readonly compat: boolean;
+  /** The processes that train together; this one alone unless given. */
+  readonly ranks?: Communicator;
+  /** Whether gradients are sent to other ranks in half precision. */
+  readonly halfSums?: boolean;
+  /** Updates that each rank makes by itself before weights are averaged; 1, the default, adds gradients up instead. */
+  readonly localSteps?: number;
 }
 
 /** A batch with its place in the run. */
@@ -50,6 +59,8 @@ interface PendingUpdate extends Update {
   outcome: Tensor;
   /** The number by which each loss has been divided. */
   microBatches: number;
+  /** Batches in which there was something to learn. */
+  learnt: number;
 }
 
 /** Seconds between two readings of losses; a reading stops the device for some 10 ms. */
@@ -61,8 +72,10 @@ export class Trainer implements Disposable {
   readonly #vlm: Vlm;
   readonly #optimizer: AdamW;
   readonly #options: TrainerOptions;
+  readonly #ranks: Communicator;
   #losses: Tensor[] = [];
   #auxLosses: Tensor[] = [];
+  #learnt = 0;
   #tokens = 0;
   #samples = 0;
   #pending: PendingUpdate[] = [];
@@ -76,6 +89,7 @@ export class Trainer implements Disposable {
     this.#vlm = vlm;
     this.#optimizer = optimizer;
     this.#options = options;
+    this.#ranks = options.ranks ?? ALONE;
     this.#updates = updates;
   }
 
@@ -85,22 +99,32 @@ export class Trainer implements Disposable {
   }
 
   /**
-   * Learns from one batch. Returns the metrics of the updates whose numbers have been read meanwhile, oldest first;
+   * Learns from one batch, of which every rank has a part. Returns the metrics of the updates whose numbers have been read meanwhile, oldest first;
    * they come late, since reading them stops the device.
    */
   async step({ epoch, step, batch, features }: PlacedBatch): Promise<Update[]> {
-    if (batch.labelRows.length > 0) {
+    const { labelRows, lengths, ids } = batch;
+    const own = { labels: labelRows.length, sequences: lengths.length };
+    const [labels = 0, sequences = 0, tokens = 0, samples = 0] = await this.#ranks.sum(
+      Float64Array.of(labelRows.length, lengths.length, ids.length, batch.samples),
+    );
+    if (labelRows.length > 0) {
       using scope = this.#gpu.scope();
       using tape = startTape(this.#gpu);
-      const { loss, auxLoss } = this.#vlm.losses(batch, 1 / this.#microBatches(step), features);
+      const share = 1 / this.#microBatches(step);
+      const whole = this.#local ? own : { labels, sequences };
+      const { loss, auxLoss } = this.#vlm.losses(batch, share, features, whole);
       this.#losses.push(scope.release(loss));
       if (auxLoss) this.#auxLosses.push(scope.release(auxLoss));
       using seed = this.#optimizer.seed();
       tape.backward(auxLoss ? [loss, auxLoss] : [loss], seed);
-      this.#tokens += batch.ids.length;
-      this.#samples += batch.samples;
     }
-    if (this.#isUpdate(step) && this.#losses.length > 0) this.#update(epoch, step);
+    if (labels > 0) {
+      this.#learnt++;
+      this.#tokens += tokens;
+      this.#samples += samples;
+    }
+    if (this.#isUpdate(step) && this.#learnt > 0) await this.#update(epoch, step);
     this.#gpu.submit();
     return this.#pending.length >= this.#readEvery ? await this.flush() : [];
   }
@@ -115,23 +139,53 @@ export class Trainer implements Disposable {
     ]);
     const values = (await this.#gpu.readAll(tensors)).map((bytes) => new Float32Array(bytes));
     for (const tensor of tensors) tensor.dispose();
+    const { size } = this.#ranks;
     const now = performance.now();
-    const perUpdate = (now - this.#readTime) / 1000 / Math.max(1, pending.length);
-    this.#readTime = now;
-    this.#readEvery = Math.min(64, Math.max(1, Math.floor(READ_INTERVAL / perUpdate)));
-    return pending.map(({ metrics, batch, losses, auxLosses, microBatches }) => {
-      const mean = (parts: readonly Tensor[]): number => {
-        const read = values.splice(0, parts.length);
-        return read.reduce((sum, [part]) => sum + part!, 0) * microBatches / losses.length;
-      };
-      metrics.seconds = perUpdate; // only the reading waits for the device
-      metrics.loss = mean(losses);
-      metrics.aux_loss = mean(auxLosses);
+    const sums = new Float64Array(4 * pending.length + 1);
+    const add = (parts: readonly Tensor[]): number =>
+      values.splice(0, parts.length).reduce((sum, [part]) => sum + part!, 0);
+    pending.forEach(({ metrics, losses, auxLosses, learnt }, i) => {
+      // in place of a sum over ranks, local losses are averaged over the batches that had any
+      const parts = this.#local ? losses.length : learnt / size;
+      const mean = [add(losses), add(auxLosses)] as const;
       const { norm, lossScale } = AdamW.outcome(values.shift()!);
-      metrics.grad_norm = norm;
+      sums.set([...mean, norm / size, parts], 4 * i);
       if (lossScale > 0) metrics.loss_scale = lossScale;
+    });
+    sums[4 * pending.length] = (now - this.#readTime) / 1000 / Math.max(1, pending.length);
+    this.#readTime = now;
+    await this.#ranks.sum(sums);
+    const perUpdate = sums.at(-1)! / size;
+    this.#readEvery = Math.min(64, Math.max(1, Math.floor(READ_INTERVAL / perUpdate)));
+    return pending.map(({ metrics, batch, microBatches }, i) => {
+      const [loss = NaN, auxLoss = NaN, norm = NaN, parts = NaN] = sums.subarray(4 * i, 4 * i + 4);
+      metrics.seconds = perUpdate; // only the reading waits for the device
+      metrics.loss = loss * microBatches / parts;
+      metrics.aux_loss = auxLoss * microBatches / parts;
+      metrics.grad_norm = norm;
       return { metrics, batch };
     });
+  }
+
+  /** Brings the ranks to one state where each has learnt by itself since they last met. */
+  async meet(): Promise<void> {
+    if (!this.#local) return;
+    await this.#average();
+    const { groups } = this.#optimizer.moments();
+    const moments = groups.flatMap(({ first, second }) => [first, second]);
+    await averageTensors(this.#gpu, this.#ranks, [...moments, this.#optimizer.state]);
+  }
+
+  /** Whether ranks update their weights by themselves for some steps. */
+  get #local(): boolean {
+    return this.#ranks.size > 1 && (this.#options.localSteps ?? 1) > 1;
+  }
+
+  async #average(): Promise<void> {
+    const values = this.#vlm.groups.map(({ values }) => values);
+    await averageTensors(this.#gpu, this.#ranks, values);
+    this.#vlm.parameters.refresh();
+    this.#vlm.visionParameters.refresh();
   }
 
   /** Frees what it holds. */
@@ -156,7 +210,15 @@ export class Trainer implements Disposable {
     return compat ? accumulationSteps : Math.min(accumulationSteps, stepsPerEpoch - before);
   }
 
-  #update(epoch: number, step: number): void {
+  async #update(epoch: number, step: number): Promise<void> {
+    const { groups } = this.#vlm;
+    fillGradients(this.#gpu, groups);
+    if (!this.#local) {
+      const sum = this.#options.halfSums
+        ? (values: Float32Array<ArrayBuffer>) => sumInHalf(this.#ranks, values)
+        : undefined;
+      await sumTensors(this.#gpu, this.#ranks, groups.map(({ gradients }) => gradients), sum);
+    }
     const { epochs, stepsPerEpoch, learningRates, warmupSteps } = this.#options;
     const at = epoch * stepsPerEpoch + step + 1;
     const rates = Object.fromEntries(
@@ -166,6 +228,8 @@ export class Trainer implements Disposable {
       ]),
     );
     const outcome = this.#optimizer.step(rates);
+    await this.#optimizer.gatherValues(this.#ranks);
+    if (this.#local && (this.#updates + 1) % this.#options.localSteps! === 0) await this.#average();
     this.#vlm.parameters.zeroGradients();
     this.#vlm.visionParameters.zeroGradients();
     const metrics: StepMetrics = {
@@ -179,10 +243,16 @@ export class Trainer implements Disposable {
       samples: this.#samples,
       seconds: NaN,
     };
-    const microBatches = this.#microBatches(step);
-    const [losses, auxLosses] = [this.#losses, this.#auxLosses];
-    this.#pending.push({ metrics, batch: step + 1, losses, auxLosses, outcome, microBatches });
+    this.#pending.push({
+      metrics,
+      batch: step + 1,
+      losses: this.#losses,
+      auxLosses: this.#auxLosses,
+      outcome,
+      microBatches: this.#microBatches(step),
+      learnt: this.#learnt,
+    });
     [this.#losses, this.#auxLosses] = [[], []];
-    this.#tokens = this.#samples = 0;
+    this.#learnt = this.#tokens = this.#samples = 0;
   }
 }

@@ -2,6 +2,7 @@ import type { Loader } from "../data/loader.ts";
 import { gatherRows } from "../kernels/rows.ts";
 import type { Tensor } from "../kernels/runtime/tensor.ts";
 import type { Vlm } from "../model/vlm.ts";
+import { ALONE, type Communicator } from "./communicator.ts";
 import type { PictureEncoder } from "./feature_cache.ts";
 
 /** How a model does on samples that it does not learn from. */
@@ -12,11 +13,15 @@ export interface ValidationResult {
   blind_loss?: number;
 }
 
-/** Measures a model on all samples of a loader. Pictures are encoded anew unless an encoder is given. */
+/**
+ * Measures a model on all samples of a loader, of whose batches each rank has a part. Pictures are encoded anew unless
+ * an encoder is given.
+ */
 export async function validate(
   vlm: Vlm,
   loader: Loader,
   encoder?: PictureEncoder,
+  ranks: Communicator = ALONE,
 ): Promise<ValidationResult> {
   const { gpu } = vlm;
   const losses: [seeing: Tensor, blind: Tensor | undefined, labels: number][] = [];
@@ -36,17 +41,18 @@ export async function validate(
   const tensors = losses.flatMap(([seeing, blind]) => blind ? [seeing, blind] : [seeing]);
   const values = (await gpu.readAll(tensors)).map((bytes) => new Float32Array(bytes)[0]!);
   for (const tensor of tensors) tensor.dispose();
-  const sums = { seeing: 0, labels: 0, blind: 0, blindLabels: 0 };
+  const sums = new Float64Array(4);
   for (const [, blind, labels] of losses) {
-    sums.seeing += values.shift()!;
-    sums.labels += labels;
+    sums[0]! += values.shift()!;
+    sums[1]! += labels;
     if (!blind) continue;
-    sums.blind += values.shift()!;
-    sums.blindLabels += labels;
+    sums[2]! += values.shift()!;
+    sums[3]! += labels;
   }
+  const [seen = 0, labels = 0, blind = 0, blindLabels = 0] = await ranks.sum(sums);
   return {
-    val_loss: sums.seeing / sums.labels,
-    ...sums.blindLabels > 0 && { blind_loss: sums.blind / sums.blindLabels },
+    val_loss: seen / labels,
+    ...blindLabels > 0 && { blind_loss: blind / blindLabels },
   };
 }
 

@@ -13,8 +13,55 @@ import { openTracker, type RunEnd, type Tracker } from "./tracker.ts";
 import type { ValidationResult } from "./validation.ts";
 import { uploadHint } from "./wandb_hint.ts";
 
+/** Hears what happens in a run. */
+export interface Watch extends AsyncDisposable {
+  /** Loss of the last update. */
+  readonly loss: number;
+  /** Loss scale after it, in float16. */
+  readonly lossScale: number | undefined;
+  /** The least loss of the validations before, Infinity without any or unknown. */
+  readonly bestValidation: number;
+  /** Hears of an update. Throws when too many in a row had no finite gradient. */
+  update(at: Progress, metrics: StepMetrics): void;
+  /** Hears how the model does on what it does not learn from. */
+  validation(step: number, result: ValidationResult): void;
+  /** Hears what the model says. */
+  sample(sample: ReportSample, size: number): void;
+  /** Hears of the run's end; returns the page that tells of it. */
+  end(how: RunEnd): Promise<string>;
+}
+
+/** Keeps only the guards: for the ranks that leave showing to the first. */
+export class SilentWatch implements Watch {
+  loss: number;
+  readonly lossScale = undefined;
+  readonly bestValidation = Infinity;
+  readonly #guards: Guards;
+
+  /** A watch of a run that goes on after a loss. */
+  constructor({ maxBadSteps }: RunSettings, loss: number) {
+    this.loss = loss;
+    this.#guards = new Guards(maxBadSteps, () => {});
+  }
+
+  update(_at: Progress, metrics: StepMetrics): void {
+    this.loss = metrics.loss;
+    this.#guards.check(metrics);
+  }
+
+  validation(): void {}
+
+  sample(): void {}
+
+  end(): Promise<string> {
+    return Promise.resolve("");
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {}
+}
+
 /** Shows a run to whoever watches: the terminal, the metrics file, a tracker, and a page at the end. */
-export class RunWatch implements AsyncDisposable {
+export class RunWatch implements Watch {
   /** Loss of the last update shown. */
   loss: number;
   /** The least loss of the validations before, Infinity without any. */
@@ -124,11 +171,6 @@ export class RunWatch implements AsyncDisposable {
     this.#report.say(
       `after ${step} updates: ${JSON.stringify(answer)} for ${JSON.stringify(expected)}`,
     );
-  }
-
-  /** Says something. */
-  say(text: string): void {
-    this.#report.say(text);
   }
 
   /** Writes the page that tells of the whole run. */

@@ -1,0 +1,129 @@
+import type { Loader } from "../data/loader.ts";
+import { loadStrictly } from "../data/vlm_files.ts";
+import { GlimpseError } from "../kernels/runtime/errors.ts";
+import type { Precision } from "../kernels/runtime/precision.ts";
+import type { Vlm } from "../model/vlm.ts";
+import config from "../deno.json" with { type: "json" };
+import { type Checkpoints, requireSame, type RunState } from "./checkpoint.ts";
+import type { Communicator } from "./communicator.ts";
+import { requireAgreement } from "./data_parallel.ts";
+import { dataFingerprint, modelFingerprints } from "./fingerprint.ts";
+import type { AdamW, Moments } from "./optimizer.ts";
+import { openOriginalResume } from "./original_resume.ts";
+import type { ProgressReport } from "./progress.ts";
+import { type RunSettings, startWeights } from "./settings.ts";
+
+/** Where a run begins. */
+export type Start = Pick<RunState, "epoch" | "step" | "updates" | "loss">;
+
+/** Loads the newest checkpoint, or else what the original left, or says that there is neither. */
+export async function resume(
+  checkpoints: Checkpoints,
+  fixed: RunState["fixed"],
+  { stepsPerEpoch, batchSize }: Loader,
+  { gpu, parameters }: Vlm,
+  optimizer: AdamW,
+  moments: Moments,
+  report: ProgressReport,
+): Promise<Start> {
+  const said = (path: string, { epoch, step, updates }: Omit<Start, "loss">) =>
+    report.say(
+      `Continuing ${path}: epoch ${epoch + 1}, batch ${step + 1}, ${updates} updates done.`,
+    );
+  const latest = await checkpoints.latest();
+  if (latest) {
+    requireSame(latest.state.fixed, fixed, latest.path);
+    const { epoch, samples, updates, loss } = latest.state;
+    const start = { epoch, step: samples / batchSize, updates, loss };
+    if (!Number.isInteger(start.step)) {
+      throw new GlimpseError(
+        `${latest.path} stands after ${samples} samples of an epoch, which are no whole number of batches of ` +
+          `${batchSize} samples (--batch_size times ranks). Choose a size that divides them.`,
+      );
+    }
+    using _scope = gpu.scope();
+    await checkpoints.load(gpu, latest.path, optimizer.tensors(moments));
+    parameters.refresh();
+    said(latest.path, start);
+    return start;
+  }
+  const path = `${checkpoints.folder}.pth`;
+  if (!await exists(path)) {
+    report.say(`There is no checkpoint in ${checkpoints.folder}; beginning anew.`);
+    return { epoch: 0, step: 0, updates: 0, loss: NaN };
+  }
+  await using original = await openOriginalResume(path);
+  const weights = { tensors: new Map(original.weights), metadata: {} };
+  await loadStrictly(parameters, weights, path);
+  await optimizer.takeUp(parameters, original.moments, original.updates, moments);
+  const done = original.step >= stepsPerEpoch;
+  const { updates } = original;
+  const start = done
+    ? { epoch: original.epoch + 1, step: 0, updates, loss: NaN }
+    : { epoch: original.epoch, step: original.step, updates, loss: NaN };
+  said(path, start);
+  return start;
+}
+
+/** Brings the ranks together: what they must agree on, and who they are. */
+export async function meet(
+  ranks: Communicator,
+  settings: RunSettings,
+  { gpu }: Vlm,
+  fixed: RunState["fixed"],
+  report: ProgressReport,
+): Promise<void> {
+  if (ranks.size === 1) return;
+  // where files lie and how fast they are read is each machine's own affair
+  const {
+    folder,
+    dataPath: _1,
+    imagesPath: _2,
+    device: _3,
+    workers: _4,
+    command: _5,
+    metrics: _6,
+    ...same
+  } = settings;
+  const files = await modelFingerprints(folder, startWeights(settings));
+  await requireAgreement(ranks, { version: config.version, ...fixed, ...files, ...same });
+  const all = await ranks.gather({ host: ranks.host, local: ranks.localRank, name: gpu.info.name });
+  all.forEach(({ host, local, name }, rank) =>
+    report.say(`rank ${rank} of ${ranks.size}: ${host}, process ${local} there, ${name}`)
+  );
+}
+
+async function exists(path: string): Promise<boolean> {
+  try {
+    await Deno.stat(path);
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+/** What must stay the same when a run goes on. */
+export async function fixedSettings(
+  settings: RunSettings,
+  dtype: Precision,
+  { config: { language, vision } }: Vlm,
+  { length, batchSize }: Loader,
+): Promise<RunState["fixed"]> {
+  return {
+    data: await dataFingerprint(settings.dataPath),
+    rows: length,
+    dtype,
+    hidden_size: language.hidden_size,
+    num_hidden_layers: language.num_hidden_layers,
+    use_moe: language.use_moe,
+    ...vision && {
+      vision_hidden_size: vision.hidden_size,
+      freeze_llm: settings.freeze,
+      ...!settings.freezeVision && { freeze_vision: false },
+    },
+    samples_per_update: batchSize * settings.accumulationSteps,
+    max_seq_len: settings.maxLength,
+    seed: settings.seed,
+    shuffle: settings.shuffle,
+  };
+}
