@@ -29,9 +29,10 @@ export async function* readTexts(path: string): AsyncGenerator<string, void, voi
   }
 }
 
-/** The text of a row such as `{"text": "…"}`; nothing for other rows. */
+/** The text of a row such as `{"text": "…"}`; nothing for other rows, such as POPE's labelled questions. */
 export function rowText(row: unknown): string | undefined {
-  return isRecord(row) && typeof row.text === "string" && !("conversations" in row)
+  return isRecord(row) && typeof row.text === "string" && !("conversations" in row) &&
+      !("label" in row)
     ? row.text
     : undefined;
 }
