@@ -26,6 +26,22 @@ const GLIMPSE: Program = {
       summary: "Trains projection and language model on dialogues about pictures.",
       load: () => import("./cli/sft.ts"),
     },
+    demo: {
+      summary: "Goes from nothing to a small model that has learnt to see, in minutes.",
+      load: () => import("./cli/demo.ts"),
+    },
+    tokenizer: {
+      summary: "Learns a byte-level BPE tokenizer from text.",
+      load: () => import("./cli/tokenizer.ts"),
+    },
+    "pretrain-llm": {
+      summary: "Trains the language model itself, on text.",
+      load: () => import("./cli/pretrain_llm.ts"),
+    },
+    "sft-llm": {
+      summary: "Trains the language model on conversations.",
+      load: () => import("./cli/sft_llm.ts"),
+    },
     chat: {
       summary: "Talks about pictures in the terminal.",
       load: () => import("./cli/chat.ts"),

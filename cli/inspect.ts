@@ -10,7 +10,7 @@ import { picturesBeside } from "../data/picture_source.ts";
 import { encodePng } from "../data/png.ts";
 import { readClipConfig } from "../data/vlm_files.ts";
 import { DataError, UsageError } from "../kernels/runtime/errors.ts";
-import { patchCount } from "../model/config.ts";
+import { pictureTokens } from "../model/config.ts";
 import { inspectPage, type PageSample } from "./inspect_page.ts";
 import { reportText, sampleText } from "./inspect_text.ts";
 import { choice, integer, path, positional } from "./option_kinds.ts";
@@ -93,7 +93,7 @@ async function sourceOf(given: Given): Promise<DatasetSource> {
     imagesPath: given.images_path ?? picturesBeside(given.data),
     tokenizer: files,
     maxLength: given.max_seq_len,
-    ...(vision && { preprocessor: vision[0].config, tokensPerPicture: patchCount(vision[1]) }),
+    ...(vision && { preprocessor: vision[0].config, tokensPerPicture: pictureTokens(vision[1]) }),
   };
 }
 

@@ -4,15 +4,19 @@ import { requireRoot } from "../data/model_folder.ts";
 import { openCommunicator, startedByMpi } from "../train/mpi.ts";
 import { ProgressReport } from "../train/progress.ts";
 import { runTraining } from "../train/run.ts";
-import { parseOptions } from "./options.ts";
+import { type OptionTable, parseOptions } from "./options.ts";
 import { type Command, describeError } from "./program.ts";
-import { trainOptions, type TrainPreset, trainSettings } from "./train_options.ts";
+import { PICTURE_OPTIONS, trainOptions, type TrainPreset, trainSettings } from "./train_options.ts";
 
 /** A command that trains with a preset until its end, or until Ctrl-C. */
 export function trainCommand(preset: TrainPreset): Command {
-  const options = trainOptions(preset);
+  const all = trainOptions(preset);
+  const offered = Object.entries(all).filter(([name]) =>
+    preset.pictures || !PICTURE_OPTIONS.includes(name)
+  );
+  const options: OptionTable = Object.fromEntries(offered);
   const run = async (args: readonly string[]): Promise<number> => {
-    const values = parseOptions(options, args);
+    const values = { ...parseOptions(all, []), ...parseOptions(options, args) };
     const settings = trainSettings(preset, values, [preset.command, ...args]);
     await requireRoot(values.root);
     const ranks = openCommunicator(values.timeout);

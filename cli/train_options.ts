@@ -34,6 +34,10 @@ export interface TrainPreset {
   readonly learningRate: number;
   /** Tokens after which a sample is cut off. */
   readonly maxSeqLen: number;
+  /** Whether the model sees pictures, or is a language model alone. */
+  readonly pictures: boolean;
+  /** Batches of an update. */
+  readonly accumulationSteps: number;
   /** What is frozen. */
   readonly freeze: 0 | 1 | 2;
   /** The data: `{data}_data.jsonl` and `{data}_images`. */
@@ -51,6 +55,8 @@ export const PRETRAIN: TrainPreset = {
   batchSize: 16,
   learningRate: 4e-4,
   maxSeqLen: 640,
+  pictures: true,
+  accumulationSteps: 1,
   freeze: 1,
   data: "pretrain",
   project: "MiniMind-V-Pretrain",
@@ -65,10 +71,56 @@ export const SFT: TrainPreset = {
   batchSize: 4,
   learningRate: 1e-6,
   maxSeqLen: 1536,
+  pictures: true,
+  accumulationSteps: 1,
   freeze: 0,
   data: "sft",
   project: "MiniMind-V-SFT",
 };
+
+/** MiniMind's pretrain: the language model itself learns from text. */
+export const PRETRAIN_LLM: TrainPreset = {
+  command: "pretrain-llm",
+  saveWeight: "pretrain_llm",
+  fromWeight: "none",
+  epochs: 1,
+  batchSize: 32,
+  learningRate: 5e-4,
+  maxSeqLen: 340,
+  pictures: false,
+  accumulationSteps: 8,
+  freeze: 0,
+  data: "pretrain_llm",
+  project: "MiniMind-Pretrain",
+};
+
+/** MiniMind's SFT: the language model learns from conversations to answer. */
+export const SFT_LLM: TrainPreset = {
+  command: "sft-llm",
+  saveWeight: "llm",
+  fromWeight: "pretrain_llm",
+  epochs: 2,
+  batchSize: 16,
+  learningRate: 1e-6,
+  maxSeqLen: 340,
+  pictures: false,
+  accumulationSteps: 1,
+  freeze: 0,
+  data: "sft_llm",
+  project: "MiniMind-SFT",
+};
+
+/** Options that only a model with pictures has. */
+export const PICTURE_OPTIONS: readonly string[] = [
+  "images_path",
+  "vision_path",
+  "freeze_llm",
+  "freeze_vision",
+  "projector_learning_rate",
+  "vision_learning_rate",
+  "feature_cache",
+  "feature_cache_budget",
+];
 
 /** The table of options of a preset. */
 // deno-lint-ignore explicit-module-boundary-types
@@ -157,6 +209,13 @@ export function trainOptions(preset: TrainPreset) {
         "and last layer.",
       default: String(preset.freeze) as "0" | "1" | "2",
     }),
+    freeze_vision: zeroOrOne({
+      section: MODEL,
+      help:
+        "Whether the vision tower is frozen; 0 trains it too, from new where its folder has no weights, and saves " +
+        "it with the model.",
+      default: true,
+    }),
     device: text({
       section: TRAIN,
       help: "Adapter: gpu, software, or a piece of its name.",
@@ -192,6 +251,12 @@ export function trainOptions(preset: TrainPreset) {
       defaultText: "the learning rate",
       min: 0,
     }),
+    vision_learning_rate: number({
+      section: TRAIN,
+      help: "Learning rate of the vision tower, where it trains.",
+      defaultText: "the learning rate",
+      min: 0,
+    }),
     warmup_steps: integer({
       section: TRAIN,
       help: "Batches over which the learning rate rises from 0.",
@@ -222,7 +287,7 @@ export function trainOptions(preset: TrainPreset) {
     accumulation_steps: integer({
       section: TRAIN,
       help: "Batches whose gradients are averaged for one update.",
-      default: 1,
+      default: preset.accumulationSteps,
       min: 1,
     }),
     grad_clip: number({
@@ -391,7 +456,9 @@ export function trainSettings(
       use_moe: o.use_moe,
       ...(o.num_hidden_layers !== undefined && { num_hidden_layers: o.num_hidden_layers }),
     },
+    pictures: preset.pictures,
     freeze: Number(o.freeze_llm) as 0 | 1 | 2,
+    freezeVision: o.freeze_vision,
     device: o.device,
     halfSums: o.allreduce_dtype === "float16",
     localSteps: o.local_steps,
@@ -401,6 +468,7 @@ export function trainSettings(
     batchSize: o.batch_size,
     learningRate: o.learning_rate,
     projectorLearningRate: o.projector_learning_rate,
+    visionLearningRate: o.vision_learning_rate,
     warmupSteps: o.warmup_steps,
     adamw: {
       beta1: o.adam_beta1,

@@ -11,6 +11,7 @@ import { Tokenizer } from "../model/tokenizer.ts";
 import { decodePicture, type RgbPicture } from "./picture.ts";
 import { openPictures, type PictureSource } from "./picture_source.ts";
 import { type ConversationRow, readRow } from "./row.ts";
+import { rowText } from "./texts.ts";
 import { openRows, type RowIndex, type RowSource } from "./row_source.ts";
 import type { ZipIndex } from "./zip_archive.ts";
 
@@ -51,7 +52,7 @@ const IMAGE_TOKEN = "<image>";
 
 /**
  * Rows such as `{"image": "a.jpg, b.jpg", "conversations": [{"role": "user", "content": "…"}, …]}`
- * as the numbers that a model trains with.
+ * as the numbers that a model trains with, or rows such as `{"text": "…"}`, all of which is learnt.
  *
  * Each `<image>` becomes a picture's placeholders, the chat template makes one text of the turns, and
  * the answers are what is to be learnt. A picture whose placeholders do not all fit is an error.
@@ -174,6 +175,8 @@ export class VlmDataset implements Disposable {
    */
   async encode(index: number, maxLength: number = this.#source.maxLength): Promise<EncodedRow> {
     const value = await this.#rows.row(index);
+    const text = rowText(value);
+    if (text !== undefined) return this.#encodeText(text, maxLength);
     return await this.#placed(index, () => {
       const row = readRow(value);
       return { row, ...this.#encode(row, maxLength) };
@@ -215,6 +218,24 @@ export class VlmDataset implements Disposable {
     }
     const ids = Uint32Array.from(encoded.ids), mask = Uint8Array.from(encoded.mask);
     return { ids, mask, pictureStarts: findRuns(ids, this.#picture.ids), truncated };
+  }
+
+  /** A text as a sample all of which is to be learnt, between the tokens that begin and end, unless it has them. */
+  #encodeText(text: string, maxLength: number): EncodedRow {
+    const { bosId, eosId } = this.#tokenizer;
+    const ids = this.#tokenizer.encode(text);
+    if (bosId !== undefined && ids[0] !== bosId) {
+      ids.unshift(bosId);
+      ids.push(eosId);
+    }
+    const kept = Uint32Array.from(ids.slice(0, maxLength));
+    return {
+      row: { pictures: [], conversations: [{ role: "assistant", content: text }] },
+      ids: kept,
+      mask: new Uint8Array(kept.length).fill(1),
+      pictureStarts: [],
+      truncated: ids.length > maxLength,
+    };
   }
 
   async #pixels(picture: string | Uint8Array): Promise<Uint8Array<ArrayBuffer>> {

@@ -47,6 +47,7 @@ export function picturesBeside(dataPath: string): string {
 }
 
 function archivePath(path: string): string | undefined {
+  if (path === "") return undefined; // a data set without pictures
   const isFile = (path: string): boolean | undefined => {
     try {
       return Deno.statSync(path).isFile;

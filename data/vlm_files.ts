@@ -1,5 +1,5 @@
 import { basename, join } from "@std/path";
-import { GlimpseError } from "../kernels/runtime/errors.ts";
+import { FormatError, GlimpseError } from "../kernels/runtime/errors.ts";
 import type { Gpu } from "../kernels/runtime/gpu.ts";
 import type { Precision } from "../kernels/runtime/precision.ts";
 import {
@@ -8,7 +8,7 @@ import {
   miniMindConfig,
   type MiniMindOptions,
 } from "../model/config.ts";
-import type { HostDtype } from "../model/host_tensor.ts";
+import type { HostDtype, HostTensor } from "../model/host_tensor.ts";
 import { inferMiniMindConfig } from "../model/infer_config.ts";
 import { matchWeights } from "../model/load_weights.ts";
 import type { Parameters } from "../model/parameters.ts";
@@ -29,19 +29,23 @@ const TIED: ReadonlyMap<string, string> = new Map([
 const NOT_VISION =
   /^(text_model\.|logit_scale$|visual_projection\.|text_projection\.|vision_model\.embeddings\.position_ids$)/;
 
-/** Tensors of a vision tower saved within a vision-language model, as the original's resume files hold it. */
-const VISION_ENCODER = /^vision_encoder\./;
+/** What the names of a vision tower begin with that is saved within a vision-language model, as in the original's resume files. */
+const OWN_TOWER = "vision_encoder.";
+const OWN_VISION = /^vision_encoder\.vision_model\./;
 
 /** What a vision-language model is loaded from. */
 export interface VlmSource {
-  /** Weights of the language model, with or without the projection; without a path they are drawn anew. */
+  /**
+   * Weights of the language model, with or without the projection and a vision tower of its own; without a path they
+   * are drawn anew.
+   */
   readonly weights?: string | undefined;
-  /** Folder of the vision tower as Hugging Face ships CLIP. */
-  readonly vision: string;
+  /** Folder of the vision tower as Hugging Face ships CLIP; without one the model is the language model alone. */
+  readonly vision?: string | undefined;
   /** What the language model must be; the rest is read from the weights. */
   readonly language: MiniMindOptions;
   /** Mean and standard deviation of the pictures' colours. */
-  readonly normalization: Pick<VlmConfig, "imageMean" | "imageStd">;
+  readonly normalization?: Pick<VlmConfig, "imageMean" | "imageStd">;
   /** What trains; nothing unless given. A function of the number of layers. */
   readonly train?: ((layers: number) => TrainPolicy) | undefined;
   /** To what the operands of matrix products are rounded; float32 unless given. */
@@ -52,40 +56,77 @@ export interface VlmSource {
 
 /**
  * Loads a vision-language model. Loading is strict, but for the projection as a whole, which the weights of a pure
- * language model lack.
+ * language model lack. A vision tower in the weights comes before the one in its folder; where neither has one and it is
+ * to train, it is drawn anew.
  *
- * @returns The model and whether its projection was drawn anew.
+ * @returns The model, and whether its projection and its tower were drawn anew.
  * @throws {FormatError} that lists every missing, unexpected and misshapen tensor.
  */
 export async function loadVlm(
   gpu: Gpu,
   source: VlmSource,
-): Promise<{ vlm: Vlm; newProjection: boolean }> {
-  const vision = await readClipConfig(source.vision);
+): Promise<{ vlm: Vlm; newProjection: boolean; newTower: boolean }> {
+  const vision = source.vision === undefined ? undefined : await readClipConfig(source.vision);
   await using weights = source.weights ? await openWeights(source.weights) : emptyWeights();
   const language = source.weights
     ? inferMiniMindConfig(weights, source.language, source.weights)
     : miniMindConfig(source.language);
   const train = source.train?.(language.num_hidden_layers);
-  await using tower = await openWeights(source.vision);
-  const config = { language, vision, ...source.normalization };
+  const normalization = source.normalization ?? { imageMean: [0, 0, 0], imageStd: [1, 1, 1] };
+  const config: VlmConfig = {
+    ...{ language, vision, ...normalization },
+    ownsVision: [...weights.tensors.keys()].some((name) => OWN_VISION.test(name)),
+  };
   const vlm = new Vlm(gpu, config, train, source.precision);
   try {
-    await loadStrictly(vlm.visionParameters, tower, source.vision, (name) => NOT_VISION.test(name));
+    const newTower = source.vision !== undefined &&
+      await loadTower(vlm, source.vision, weights, source);
     const hasProjection = [...weights.tensors.keys()].some((name) =>
       name.startsWith("vision_proj.")
     );
     const drawn = (name: string) =>
       !source.weights || (!hasProjection && name.startsWith("vision_proj."));
+    if (source.vision === undefined && hasProjection) {
+      throw new FormatError(`${source.weights} sees pictures; a language model alone is needed.`);
+    }
     vlm.parameters.initialize(source.random, ({ name }) => drawn(name));
     if (source.weights) {
       await loadStrictly(vlm.parameters, weights, source.weights, undefined, drawn);
     }
-    return { vlm, newProjection: !hasProjection };
+    return { vlm, newProjection: !hasProjection, newTower };
   } catch (error) {
     vlm[Symbol.dispose]();
     throw error;
   }
+}
+
+/** Loads the vision tower from the weights or from its folder, or draws it anew to be trained; resolves to whether it did that. */
+async function loadTower(
+  vlm: Vlm,
+  folder: string,
+  weights: WeightFile,
+  { weights: path = "", random }: VlmSource,
+): Promise<boolean> {
+  const { visionParameters } = vlm;
+  const own = [...weights.tensors].filter(([name]) => OWN_VISION.test(name));
+  const ignore = (name: string) => NOT_VISION.test(name);
+  if (own.length > 0) {
+    const tensors = new Map(own.map(([name, tensor]) => [name.slice(OWN_TOWER.length), tensor]));
+    await loadStrictly(visionParameters, { tensors, metadata: {} }, path, ignore);
+  } else if (vlm.ownsVision && !await hasWeights(folder)) {
+    visionParameters.initialize(random.fork("vision tower"));
+    return true;
+  } else {
+    await using tower = await openWeights(folder);
+    await loadStrictly(visionParameters, tower, folder, ignore);
+  }
+  return false;
+}
+
+/** Whether a folder holds weights at all. */
+async function hasWeights(folder: string): Promise<boolean> {
+  const names = await Array.fromAsync(Deno.readDir(folder), ({ name }) => name);
+  return names.some((name) => /\.(safetensors|bin|pth|pt)$/.test(name));
 }
 
 /** Reads the configuration of the vision tower in a folder. */
@@ -101,13 +142,22 @@ export async function readClipConfig(folder: string): Promise<ClipVisionConfig> 
 }
 
 /**
- * Writes the weights of the language model and the projection under the original's names, as `torch.load` reads them.
+ * Writes the weights of the language model and the projection under the original's names, as `torch.load` reads them;
+ * with them the vision tower, if it has been trained.
  *
  * @param dtype Half precision, as the original saves, unless told otherwise.
  */
 export async function saveVlm(vlm: Vlm, path: string, dtype: HostDtype = "float16"): Promise<void> {
   const archive = basename(path).replace(/\.pth$/, "");
-  await writeFileAtomic(path, pthChunks(vlm.parameters.tensors(dtype), archive, TIED));
+  await writeFileAtomic(path, pthChunks(savedTensors(vlm, dtype), archive, TIED));
+}
+
+function* savedTensors(vlm: Vlm, dtype: HostDtype): Generator<HostTensor> {
+  yield* vlm.parameters.tensors(dtype);
+  if (!vlm.ownsVision) return;
+  for (const tensor of vlm.visionParameters.tensors(dtype)) {
+    yield { ...tensor, name: OWN_TOWER + tensor.name };
+  }
 }
 
 /**
@@ -122,7 +172,7 @@ export async function loadStrictly(
   parameters: Parameters,
   file: WeightFile,
   source: string,
-  ignore: (name: string) => boolean = (name) => VISION_ENCODER.test(name),
+  ignore: (name: string) => boolean = (name) => name.startsWith(OWN_TOWER),
   absent: (name: string) => boolean = () => false,
 ): Promise<void> {
   const expected = new Map([...parameters.expected()].filter(([name]) => !absent(name)));

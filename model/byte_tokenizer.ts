@@ -59,7 +59,18 @@ const CHAT_TEMPLATE = `{%- if messages[0].role != 'system' -%}
  * ```
  */
 export function byteTokenizer(): TokenizerFiles {
-  const tokens = [...SPECIAL_TOKENS, ...byteAlphabet().sort()];
+  return bpeTokenizerFiles([]);
+}
+
+/**
+ * The files of a tokenizer that joins bytes: the byte tokenizer's ids, then one id a merge.
+ *
+ * @param merges Pairs of tokens in the byte alphabet, each of bytes or of what earlier pairs became.
+ * @returns fresh objects, in the form of Hugging Face's files
+ */
+export function bpeTokenizerFiles(merges: readonly [string, string][]): TokenizerFiles {
+  const joined = merges.map(([left, right]) => left + right);
+  const tokens = [...SPECIAL_TOKENS, ...byteAlphabet().sort(), ...joined];
   const added = SPECIAL_TOKENS.map((content, id) => ({
     id,
     content,
@@ -89,7 +100,7 @@ export function byteTokenizer(): TokenizerFiles {
         fuse_unk: false,
         byte_fallback: false,
         vocab: Object.fromEntries(tokens.map((token, id) => [token, id])),
-        merges: [],
+        merges,
       },
     },
     config: {

@@ -56,6 +56,11 @@ export interface ClipVisionConfig {
   hidden_act: "quick_gelu" | "gelu";
   /** ε of the norms. */
   layer_norm_eps: number;
+  /**
+   * Side of the squares of patches that become one token, their features one after the other; 1 unless given. Neither
+   * CLIP nor MiniMind-V has it: it makes sequences shorter where patches are small. The name is Qwen2-VL's.
+   */
+  spatial_merge_size?: number;
 }
 
 /** Fields of a configuration that must be given; the rest has defaults. */
@@ -200,6 +205,7 @@ export function clipVisionConfig(json: unknown, source = "config.json"): ClipVis
     patch_size: numberOf(fields, "patch_size", 32),
     hidden_act: act,
     layer_norm_eps: numberOf(fields, "layer_norm_eps", 1e-5),
+    spatial_merge_size: numberOf(fields, "spatial_merge_size", 1),
   };
   requireWhole(config, [
     "hidden_size",
@@ -208,15 +214,27 @@ export function clipVisionConfig(json: unknown, source = "config.json"): ClipVis
     "num_attention_heads",
     "image_size",
     "patch_size",
+    "spatial_merge_size",
   ]);
   requireMultiple(config, "hidden_size", "num_attention_heads");
   requireMultiple(config, "image_size", "patch_size");
+  const across = config.image_size / config.patch_size;
+  if (across % config.spatial_merge_size! !== 0) {
+    throw new FormatError(
+      `spatial_merge_size ${config.spatial_merge_size} does not divide the ${across} patches of a row.`,
+    );
+  }
   return config;
 }
 
-/** Patches of a picture, which is the number of tokens that it takes in a sequence. */
+/** Patches of a picture. */
 export function patchCount({ image_size, patch_size }: ClipVisionConfig): number {
   return (image_size / patch_size) ** 2;
+}
+
+/** Tokens that a picture takes in a sequence: one a patch, or one for each square of patches. */
+export function pictureTokens(config: ClipVisionConfig): number {
+  return patchCount(config) / (config.spatial_merge_size ?? 1) ** 2;
 }
 
 function asObject(json: unknown, source: string): Record<string, unknown> {

@@ -15,7 +15,7 @@ import { type AddedToken, readTokenizerFiles, type TokenizerModel } from "./toke
  * GPT-2's pattern with Unicode's White_Space in the place of `\s`, as the regular expressions of
  * Rust and Python read it: JavaScript's `\s` lacks U+0085 and has U+FEFF.
  */
-const GPT2_PATTERN =
+export const GPT2_PATTERN: RegExp =
   /'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\p{White_Space}\p{L}\p{N}]+|\p{White_Space}+(?!\P{White_Space})|\p{White_Space}+/gu;
 
 /** How {@linkcode Tokenizer.encode} reads special tokens. */

@@ -1,5 +1,5 @@
 import { crossEntropy, rowLosses } from "../kernels/cross_entropy.ts";
-import { add } from "../kernels/elementwise.ts";
+import { add, reshape } from "../kernels/elementwise.ts";
 import { embedding, embeddingPlan } from "../kernels/embedding.ts";
 import { linear } from "../kernels/matmul.ts";
 import { normalizePixels } from "../kernels/patches.ts";
@@ -11,13 +11,14 @@ import type { Tensor } from "../kernels/runtime/tensor.ts";
 import { packSequences, type Sequences } from "../kernels/sequences.ts";
 import type { Batch } from "./batch.ts";
 import { ClipVision, clipVisionSpecs } from "./clip_vision.ts";
-import { type ClipVisionConfig, type MiniMindConfig, patchCount } from "./config.ts";
+import { type ClipVisionConfig, type MiniMindConfig, patchCount, pictureTokens } from "./config.ts";
 import type { Balance } from "./feed_forward.ts";
 import { MiniMind, miniMindSpecs } from "./minimind.ts";
 import {
   linearInitial,
   linearWeight,
   parameter,
+  type ParameterGroup,
   Parameters,
   type ParameterSpec,
 } from "./parameters.ts";
@@ -26,8 +27,10 @@ import {
 export interface VlmConfig {
   /** The language model. */
   readonly language: MiniMindConfig;
-  /** The vision tower. */
-  readonly vision: ClipVisionConfig;
+  /** The vision tower; a model without one is the language model alone. */
+  readonly vision?: ClipVisionConfig | undefined;
+  /** Whether the tower is saved with the model although it is frozen, because it was trained with it before. */
+  readonly ownsVision?: boolean;
   /** Mean of each colour, of pixels in 0…1. */
   readonly imageMean: readonly [number, number, number];
   /** Standard deviation of each colour. */
@@ -37,12 +40,14 @@ export interface VlmConfig {
 /** In which group a parameter trains, or nothing when it is frozen. */
 export type TrainPolicy = (spec: ParameterSpec) => string | undefined;
 
-/** The parameters of the linear layer that turns a patch's features into a token's vector. */
+/** The parameters of the linear layer that turns the features of a patch, or of a square of them, into a token's vector. */
 export function projectionSpecs({ language, vision }: VlmConfig): ParameterSpec[] {
+  if (!vision) return [];
   const at = "vision_proj.vision_proj.0";
-  const initial = linearInitial(vision.hidden_size);
+  const features = vision.hidden_size * (vision.spatial_merge_size ?? 1) ** 2;
+  const initial = linearInitial(features);
   return [
-    linearWeight(`${at}.weight`, language.hidden_size, vision.hidden_size),
+    linearWeight(`${at}.weight`, language.hidden_size, features),
     parameter(`${at}.bias`, [language.hidden_size], initial),
   ];
 }
@@ -60,10 +65,11 @@ export class Vlm implements Disposable {
   readonly parameters: Parameters;
   /** Parameters of the vision tower. */
   readonly visionParameters: Parameters;
+  /** Whether the tower is saved with the model, because it has been trained with it. */
+  readonly ownsVision: boolean;
   /** The language model. */
   readonly language: MiniMind;
-  /** The vision tower. */
-  readonly vision: ClipVision;
+  readonly #vision: ClipVision | undefined;
 
   /** Allocates a model with undefined weights; initialise or load both sets of parameters next. */
   constructor(gpu: Gpu, config: VlmConfig, train?: TrainPolicy, precision?: Precision) {
@@ -71,27 +77,50 @@ export class Vlm implements Disposable {
     this.config = config;
     const specs = [...miniMindSpecs(config.language), ...projectionSpecs(config)];
     this.parameters = new Parameters(gpu, specs, { train, precision, saved: true });
-    this.visionParameters = new Parameters(gpu, clipVisionSpecs(config.vision), {
-      train,
-      precision,
+    const visionSpecs = config.vision ? clipVisionSpecs(config.vision) : [];
+    this.visionParameters = new Parameters(gpu, visionSpecs, {
+      ...{ train, precision },
+      saved: config.ownsVision ?? false,
     });
+    this.ownsVision = config.ownsVision || this.visionParameters.trainedCount > 0;
     this.language = new MiniMind(gpu, config.language, this.parameters);
-    this.vision = new ClipVision(config.vision, this.visionParameters);
+    this.#vision = config.vision && new ClipVision(config.vision, this.visionParameters);
   }
 
-  /** Tokens that a picture takes in a sequence. */
+  /**
+   * The vision tower.
+   *
+   * @throws {ShapeError} where the model has none.
+   */
+  get vision(): ClipVision {
+    if (this.#vision) return this.#vision;
+    throw new ShapeError("This is a language model alone, which cannot see pictures.");
+  }
+
+  /** All groups of parameters that train. */
+  get groups(): readonly ParameterGroup[] {
+    return [...this.parameters.groups, ...this.visionParameters.groups];
+  }
+
+  /** Tokens that a picture takes in a sequence; 0 without a tower. */
   get tokensPerPicture(): number {
-    return patchCount(this.config.vision);
+    return this.config.vision ? pictureTokens(this.config.vision) : 0;
+  }
+
+  /** Numbers that the projection turns into a token; 0 without a tower. */
+  get featureWidth(): number {
+    const { hidden_size = 0, spatial_merge_size: merge = 1 } = this.config.vision ?? {};
+    return hidden_size * merge ** 2;
   }
 
   /**
    * Encodes pictures.
    *
    * @param pictures Bytes [count, 3, size, size], resized and cropped.
-   * @returns Features of the patches [count · patches, vision width], without the class tokens.
+   * @returns Features for each token, [count · tokens, width]: those of its patch or patches, without the class tokens.
    */
   encodePictures(pictures: Uint8Array<ArrayBuffer>, count: number): Tensor {
-    const { image_size: size } = this.config.vision;
+    const { image_size: size } = this.vision.config;
     using scope = this.gpu.scope();
     const bytes = this.gpu.tensor(words(pictures), [pictures.length / 4], "pictures");
     const shape = [count, 3, size, size];
@@ -99,19 +128,27 @@ export class Vlm implements Disposable {
     return scope.keep(this.dropClassTokens(this.vision.forward(pixels)));
   }
 
-  /** The patches' rows [N · patches, width] of a last hidden state [N · (1 + patches), width]. */
+  /**
+   * The patches' rows [N · patches, width] of a last hidden state [N · (1 + patches), width]; where m² patches make a
+   * token, the rows of each behind one another [N · patches / m², m² · width].
+   */
   dropClassTokens(hidden: Tensor): Tensor {
-    const tokens = this.tokensPerPicture;
-    const count = hidden.rows / (tokens + 1);
+    const { config } = this.vision;
+    const { image_size, patch_size, spatial_merge_size: merge = 1 } = config;
+    const patches = patchCount(config);
     const rows = Uint32Array.from(
-      { length: count * tokens },
-      (_, i) => i + Math.floor(i / tokens) + 1,
+      { length: hidden.rows / (patches + 1) * patches },
+      (_, i) =>
+        Math.floor(i / patches) * (patches + 1) + 1 +
+        patchAt(i % patches, image_size / patch_size, merge),
     );
     using scope = this.gpu.scope();
-    return scope.keep(gatherRows(hidden, this.gpu.tensor(rows, [rows.length])));
+    const features = gatherRows(hidden, this.gpu.tensor(rows, [rows.length]));
+    if (merge === 1) return scope.keep(features);
+    return scope.keep(reshape(features, [rows.length / merge ** 2, hidden.width * merge ** 2]));
   }
 
-  /** Turns features of patches [n, vision width] into vectors of tokens [n, hidden]. */
+  /** Turns features of patches [n, features] into vectors of tokens [n, hidden]. */
   project(features: Tensor): Tensor {
     const at = "vision_proj.vision_proj.0";
     const bias = this.parameters.get(`${at}.bias`);
@@ -235,6 +272,14 @@ export class Vlm implements Disposable {
     this.parameters[Symbol.dispose]();
     this.visionParameters[Symbol.dispose]();
   }
+}
+
+/** The patch that comes `i`th when a grid is gone through in squares, row by row in each. */
+function patchAt(i: number, across: number, side: number): number {
+  const [square, inside] = [Math.floor(i / side ** 2), i % side ** 2];
+  const squares = across / side;
+  const y = Math.floor(square / squares) * side + Math.floor(inside / side);
+  return y * across + square % squares * side + inside % side;
 }
 
 function words(bytes: Uint8Array<ArrayBuffer>): Uint32Array<ArrayBuffer> {

@@ -9,6 +9,7 @@ import { hostTensor } from "../model/host_tensor.ts";
 import { type PthContent, pthValueChunks } from "../model/pth_writer.ts";
 import type { StepMetrics } from "../train/metrics.ts";
 import { languageModelShapes } from "./support/deterministic_weights.ts";
+import { testGpu } from "./support/gpu.ts";
 import { makeOriginalFolder, originalExpected } from "./support/original_folder.ts";
 
 /** Runs a test in a folder laid out as the original's. */
@@ -164,6 +165,7 @@ folderTest("a run that stops in the middle of an epoch goes on to the last bit",
 });
 
 folderTest("a run in float16 goes on to the last bit, in no other precision", async (dir) => {
+  if (!(await testGpu()).info.float16) return;
   const flags = [
     ...SIZE,
     "--root",

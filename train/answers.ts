@@ -50,7 +50,7 @@ export async function answer(
     prompt: text(spoken),
     answer: text(said),
     expected: text(expected),
-    ...picture && {
+    ...picture && vlm.config.vision && {
       picture: { bytes: await encodePng(picture, vlm.config.vision.image_size), type: "image/png" },
     },
   };

@@ -69,7 +69,7 @@ export class FeatureCache implements PictureEncoder, Disposable {
     using scope = gpu.scope();
     const encoded = missing.size > 0 ? this.#encode(missing) : undefined;
     const kept = encoded && missing.size === count ? encoded : this.#join(names, found, encoded);
-    const width = this.#vlm.config.vision.hidden_size;
+    const width = this.#vlm.featureWidth;
     const shape = [count * this.#floats / width, width];
     return scope.release(this.#half ? unpackHalf(kept, shape) : kept.view(shape));
   }
@@ -132,8 +132,8 @@ export class FeatureCache implements PictureEncoder, Disposable {
 }
 
 /** Numbers that a picture's features are. */
-export function featureFloats({ tokensPerPicture, config }: Vlm): number {
-  return tokensPerPicture * config.vision.hidden_size;
+export function featureFloats({ tokensPerPicture, featureWidth }: Vlm): number {
+  return tokensPerPicture * featureWidth;
 }
 
 /** A name for what an encoder makes of pictures: it changes with weights, constants, adapter and version. */

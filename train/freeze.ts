@@ -4,16 +4,18 @@ import type { TrainPolicy } from "../model/vlm.ts";
 export type Freeze = 0 | 1 | 2;
 
 /**
- * The parameters that train and their groups, `projector` and `language`.
+ * The parameters that train and their groups, `projector`, `language` and `vision`.
  *
  * @param freeze What is frozen.
  * @param layers Layers of the language model.
+ * @param freezeVision Whether the vision tower is frozen, too.
  */
-export function trainPolicy(freeze: Freeze, layers: number): TrainPolicy {
+export function trainPolicy(freeze: Freeze, layers: number, freezeVision = true): TrainPolicy {
   const ends = [`model.layers.0.`, `model.layers.${layers - 1}.`];
   return ({ name }) => {
     if (name.startsWith("vision_proj.")) return "projector";
-    if (name.startsWith("vision_model.") || freeze === 1) return undefined;
+    if (name.startsWith("vision_model.")) return freezeVision ? undefined : "vision";
+    if (freeze === 1) return undefined;
     if (freeze === 2 && !ends.some((end) => name.startsWith(end))) return undefined;
     return "language";
   };

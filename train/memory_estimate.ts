@@ -32,14 +32,15 @@ export function estimateMemory(vlm: Vlm, { samples, length }: BatchShape): Memor
   const all = [vlm.parameters, vlm.visionParameters];
   const parameters = all.reduce((sum, p) => sum + p.bytes + 8 * p.trainedCount, 0);
   const rows = samples * length;
-  const visionRows = samples * (patchCount(vision) + 1);
-  const trains = vlm.parameters.trainedCount > language.hidden_size * (vision.hidden_size + 1);
+  const visionRows = vision ? samples * (patchCount(vision) + 1) : 0;
+  const trains = vlm.parameters.groups.some(({ name }) => name === "language");
   const perLayer = rows * layerFloats(language, trains);
-  const encoder = visionRows *
-    (8 * vision.hidden_size + 2 * vision.intermediate_size); // frozen: one layer at a time
+  const { hidden_size = 0, intermediate_size = 0, num_hidden_layers = 0 } = vision ?? {};
+  const kept = vlm.visionParameters.trainedCount > 0 ? num_hidden_layers : 1;
+  const encoder = visionRows * (8 * hidden_size + 2 * intermediate_size) * kept;
   const wide = rows * 2 * language.intermediate_size * choices(language);
   const step = 4 * (language.num_hidden_layers * perLayer + 4 * wide + encoder);
-  return { parameters, step, largest: 4 * Math.max(wide, visionRows * vision.intermediate_size) };
+  return { parameters, step, largest: 4 * Math.max(wide, visionRows * intermediate_size) };
 }
 
 /** Numbers that a block keeps of a row: what the backward of its operations reads. */

@@ -1,5 +1,6 @@
 import { join } from "@std/path";
 import config from "../deno.json" with { type: "json" };
+import { UsageError } from "../kernels/runtime/errors.ts";
 import { formatBytes } from "../kernels/runtime/memory.ts";
 import type { Precision } from "../kernels/runtime/precision.ts";
 import type { Vlm } from "../model/vlm.ts";
@@ -21,7 +22,13 @@ export async function openFeatureCache(
   data: Pick<RunData, "train" | "validation">,
   report: ProgressReport,
 ): Promise<FeatureCache | undefined> {
-  if (kind === "off" || (kind === "auto" && epochs === 1)) return undefined;
+  if (kind === "off" || (kind === "auto" && epochs === 1) || !vlm.config.vision) return undefined;
+  if (vlm.visionParameters.trainedCount > 0) {
+    if (kind === "auto") return undefined;
+    throw new UsageError(
+      `--feature_cache ${kind} keeps what a frozen vision tower makes of pictures, but --freeze_vision 0 changes it; leave one out.`,
+    );
+  }
   const rows = data.train.length + (data.validation?.length ?? 0);
   const whole = rows * 4 * featureFloats(vlm);
   const half = kind !== "auto" || whole > budget;

@@ -5,7 +5,7 @@ import { loadVlm, readClipConfig } from "../data/vlm_files.ts";
 import { UsageError } from "../kernels/runtime/errors.ts";
 import type { Gpu } from "../kernels/runtime/gpu.ts";
 import type { Precision } from "../kernels/runtime/precision.ts";
-import { patchCount } from "../model/config.ts";
+import { pictureTokens } from "../model/config.ts";
 import { Random } from "../model/random.ts";
 import type { Tokenizer } from "../model/tokenizer.ts";
 import type { Vlm } from "../model/vlm.ts";
@@ -34,16 +34,16 @@ export async function openData(
   const { folder, valPath, valRatio, seed } = settings;
   const [tokenizer, processor, clip] = await Promise.all([
     loadTokenizer(folder.tokenizer),
-    loadImageProcessor(folder.vision),
-    readClipConfig(folder.vision),
+    settings.pictures ? loadImageProcessor(folder.vision) : undefined,
+    settings.pictures ? readClipConfig(folder.vision) : undefined,
   ]);
   const source = {
     dataPath: settings.dataPath,
     imagesPath: settings.imagesPath,
     tokenizer: tokenizer.files,
-    preprocessor: processor.config,
+    ...processor && { preprocessor: processor.config },
     maxLength: settings.maxLength,
-    tokensPerPicture: patchCount(clip),
+    tokensPerPicture: clip ? pictureTokens(clip) : 0,
   };
   const common = {
     batchSize: settings.batchSize * size,
@@ -86,42 +86,46 @@ export async function openData(
   };
 }
 
-/** Loads the model that a run begins with, and says what it is. */
+/** Loads the model that a run begins with, and says what it is. A new one has as many tokens as the tokenizer. */
 export async function openVlm(
   gpu: Gpu,
   settings: RunSettings,
+  { vocabSize }: Tokenizer,
   precision: Precision,
   report: ProgressReport,
 ): Promise<Vlm> {
-  const { folder, hiddenSize, language } = settings;
-  const { processor } = await loadImageProcessor(folder.vision);
+  const { folder, hiddenSize, pictures, freezeVision } = settings;
+  const processor = pictures ? (await loadImageProcessor(folder.vision)).processor : undefined;
   const weights = startWeights(settings);
-  const { vlm, newProjection } = await loadVlm(gpu, {
+  const language = { ...settings.language, hidden_size: hiddenSize };
+  const { vlm, newProjection, newTower } = await loadVlm(gpu, {
     weights,
-    vision: folder.vision,
-    language: { ...language, hidden_size: hiddenSize },
-    normalization: { imageMean: processor.mean, imageStd: processor.std },
-    train: (layers) => trainPolicy(settings.freeze, layers),
+    language: weights ? language : { ...language, vocab_size: vocabSize },
+    ...processor && {
+      vision: folder.vision,
+      normalization: { imageMean: processor.mean, imageStd: processor.std },
+    },
+    train: (layers) => trainPolicy(settings.freeze, layers, freezeVision),
     precision,
     random: new Random(settings.seed),
   });
-  if (processor.size !== vlm.config.vision.image_size) {
+  const { vision } = vlm.config;
+  if (vision && processor && processor.size !== vision.image_size) {
     throw new UsageError(
       `preprocessor_config.json in ${folder.vision} makes pictures of ${processor.size} pixels, but config.json ` +
-        `there wants ${vlm.config.vision.image_size}.`,
+        `there wants ${vision.image_size}.`,
     );
   }
   const shape = { samples: settings.batchSize, length: settings.maxLength };
   const memory = checkMemory(vlm, shape, gpu.info.software ? availableMemory() : undefined);
   const millions = (n: number) => (n / 1e6).toFixed(3);
   report.say(
-    `${gpu.info.name}, ${precision}: ${
-      millions(vlm.parameters.count)
-    } M parameters and a vision tower of ` +
-      `${millions(vlm.visionParameters.count)} M; ${
-        millions(vlm.parameters.trainedCount)
+    `${gpu.info.name}, ${precision}: ${millions(vlm.parameters.count)} M parameters` +
+      `${vision ? ` and a vision tower of ${millions(vlm.visionParameters.count)} M` : ""}; ${
+        millions(vlm.parameters.trainedCount + vlm.visionParameters.trainedCount)
       } M train` +
-      `${weights && newProjection ? ", the projection from new" : ""}. Memory: ${memory}.`,
+      `${vision && weights && newProjection ? ", the projection from new" : ""}` +
+      `${newTower ? ", the tower from new" : ""}. Memory: ${memory}.`,
   );
   return vlm;
 }

@@ -39,12 +39,11 @@ export async function runTraining(
   using gpu = await Gpu.open(settings.device);
   if (gpu.info.software) gpu.onKernel = (name, count) => report.compiling(name, count);
   const precision = choosePrecision(gpu.info, settings.dtype);
-  using vlm = await openVlm(gpu, settings, precision, report);
+  using vlm = await openVlm(gpu, settings, data.tokenizer, precision, report);
   const { gradClip: clip, adamw } = settings;
   const lossScale = precision === "float16" ? LOSS_SCALE : undefined;
   const shard = settings.shardOptimizer ? ranks : undefined;
-  const { groups } = vlm.parameters;
-  using optimizer = new AdamW(gpu, groups, { clip, lossScale, shard, ...adamw });
+  using optimizer = new AdamW(gpu, vlm.groups, { clip, lossScale, shard, ...adamw });
   const folder = join(settings.folder.checkpoints, `${runName(settings)}_resume`);
   const checkpoints = new Checkpoints(folder, settings.keep);
   const fixed = await fixedSettings(settings, precision, vlm, data.train);
@@ -56,12 +55,12 @@ export async function runTraining(
   }
   [start] = await ranks.gather(start) as [Start];
   start = { ...start, loss: start.loss ?? NaN }; // JSON has no NaN
-  await broadcastTensors(
-    gpu,
-    ranks,
-    vlm.parameters.specs.map(({ name }) => vlm.parameters.get(name)),
-  );
+  await broadcastTensors(gpu, ranks, [
+    ...vlm.parameters.specs.map(({ name }) => vlm.parameters.get(name)),
+    ...vlm.visionParameters.groups.map(({ values }) => values),
+  ]);
   vlm.parameters.refresh();
+  vlm.visionParameters.refresh();
   const state = moments.groups.flatMap(({ first, second }) => [first, second]);
   await broadcastTensors(gpu, ranks, [optimizer.state, ...state]);
   optimizer.takeMoments(moments);
@@ -125,6 +124,7 @@ class TrainingRun implements Disposable {
   constructor(parts: RunParts) {
     const { settings, data, vlm, ranks } = parts;
     const { learningRate: language, projectorLearningRate: projector = language } = settings;
+    const { visionLearningRate: vision = language } = settings;
     const { epochs, warmupSteps, accumulationSteps, compat } = settings;
     this.#settings = settings;
     this.#data = data;
@@ -137,7 +137,7 @@ class TrainingRun implements Disposable {
     const options = {
       epochs,
       stepsPerEpoch: data.train.stepsPerEpoch,
-      learningRates: { projector, language },
+      learningRates: { projector, language, vision },
       warmupSteps,
       accumulationSteps,
       compat,
@@ -234,7 +234,7 @@ class TrainingRun implements Disposable {
     const sample = await this.#data.train.sample(0).catch(() => undefined);
     const { updates } = this.#trainer;
     const said = sample && await answer(this.#vlm, this.#data.tokenizer, sample, updates);
-    if (said) this.#watch.sample(said, this.#vlm.config.vision.image_size);
+    if (said) this.#watch.sample(said, this.#vlm.config.vision?.image_size ?? 0);
   }
 
   async #save({ epoch, step }: LoadedBatch, state: RunState["state"]): Promise<void> {

@@ -22,8 +22,12 @@ export interface RunSettings {
   readonly hiddenSize: number;
   /** What else the language model must be. */
   readonly language: MiniMindOptions;
+  /** Whether the model sees pictures, or is a language model alone. */
+  readonly pictures: boolean;
   /** What is frozen. */
   readonly freeze: Freeze;
+  /** Whether the vision tower is frozen, too. */
+  readonly freezeVision: boolean;
   /** Adapter. */
   readonly device: string;
   /** Whether ranks send gradients in half precision. */
@@ -62,6 +66,8 @@ export interface RunSettings {
   readonly onBadSample: "stop" | "skip";
   /** Learning rate of the projection, where it has its own. */
   readonly projectorLearningRate: number | undefined;
+  /** Learning rate of the vision tower, where it trains and has its own. */
+  readonly visionLearningRate: number | undefined;
   /** Batches over which the learning rate rises from 0. */
   readonly warmupSteps: number;
   /** Constants of AdamW. */

@@ -116,8 +116,11 @@ export async function fixedSettings(
     hidden_size: language.hidden_size,
     num_hidden_layers: language.num_hidden_layers,
     use_moe: language.use_moe,
-    vision_hidden_size: vision.hidden_size,
-    freeze_llm: settings.freeze,
+    ...vision && {
+      vision_hidden_size: vision.hidden_size,
+      freeze_llm: settings.freeze,
+      ...!settings.freezeVision && { freeze_vision: false },
+    },
     samples_per_update: batchSize * settings.accumulationSteps,
     max_seq_len: settings.maxLength,
     seed: settings.seed,

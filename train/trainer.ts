@@ -182,9 +182,10 @@ export class Trainer implements Disposable {
   }
 
   async #average(): Promise<void> {
-    const values = this.#vlm.parameters.groups.map(({ values }) => values);
+    const values = this.#vlm.groups.map(({ values }) => values);
     await averageTensors(this.#gpu, this.#ranks, values);
     this.#vlm.parameters.refresh();
+    this.#vlm.visionParameters.refresh();
   }
 
   /** Frees what it holds. */
@@ -210,7 +211,7 @@ export class Trainer implements Disposable {
   }
 
   async #update(epoch: number, step: number): Promise<void> {
-    const groups = [...this.#vlm.parameters.groups, ...this.#vlm.visionParameters.groups];
+    const { groups } = this.#vlm;
     fillGradients(this.#gpu, groups);
     if (!this.#local) {
       const sum = this.#options.halfSums

@@ -1,0 +1,168 @@
+/** `deno task demo`: from nothing to a small model that has learnt to see, by the commands that users type. */
+
+import { join } from "@std/path";
+import { VlmDataset } from "../data/dataset.ts";
+import { QUESTION_KINDS, type QuestionKind } from "../data/demo_dialogues.ts";
+import { makeDemoFolder, type TestRow } from "../data/demo_folder.ts";
+import { writeFileAtomic } from "../data/files.ts";
+import { loadImageProcessor, loadTokenizer, modelFolder } from "../data/model_folder.ts";
+import { encodePng } from "../data/png.ts";
+import { type ChatModel, loadChatModel } from "../data/vlm_folder.ts";
+import { Gpu } from "../kernels/runtime/gpu.ts";
+import { measureAnswers } from "../train/accuracy.ts";
+import { answer } from "../train/answers.ts";
+import { readMetricsRows } from "../train/metrics_rows.ts";
+import { weightPath } from "../train/settings.ts";
+import { type Accuracy, demoPage, type ShownAnswer } from "./demo_page.ts";
+import { DEMO_WIDTH, DemoProgress, type DemoStep, demoSteps, lookCommand } from "./demo_steps.ts";
+import { integer, path, text } from "./option_kinds.ts";
+import { parseOptions } from "./options.ts";
+
+/** The options of `demo`. */
+export const options = {
+  dir: path({
+    help: "Folder to work in; what is there of the same demo is gone on with.",
+    default: "runs/demo",
+  }),
+  seed: integer({ help: "Where all random numbers start.", default: 1, min: 0 }),
+  captions: integer({ help: "Pictures with captions.", default: 10_000, min: 1 }),
+  dialogues: integer({ help: "Dialogues about these pictures.", default: 18_000, min: 1 }),
+  texts: integer({ help: "Lines of text for the language model.", default: 3000, min: 1 }),
+  questions: integer({ help: "Test questions of each kind.", default: 150, min: 1 }),
+  device: text({
+    help: "Adapter: gpu, software, or a piece of its name.",
+    default: "gpu",
+    placeholder: "NAME",
+  }),
+};
+
+/** Pictures on the page. */
+const SHOWN = 21;
+
+/** Goes through the steps that are left, measures the model and writes the page. */
+export async function run(args: readonly string[]): Promise<number> {
+  const { dir: root, device, ...sizes } = parseOptions(options, args);
+  const start = performance.now();
+  const progress = await DemoProgress.open(root, sizes);
+  await progress.step("world", async () => {
+    console.log(
+      `\n● A small world is made in ${root}: ${sizes.captions} pictures, texts, dialogues.`,
+    );
+    await makeDemoFolder(root, sizes);
+    return 0;
+  });
+  const steps = demoSteps(root, sizes.seed, device);
+  for (const step of steps) {
+    const name = step.command[0]!;
+    const status = await progress.step(name, (begun) => runStep(step, begun));
+    if (status === 0) continue;
+    console.error(
+      `\ndeno task ${name} ended with ${status}; type the same again to go on from there.`,
+    );
+    return status;
+  }
+  console.log("\n● Questions about combinations of colour, kind and size that it never saw.");
+  const { accuracies, shown } = await examine(root, device);
+  for (const line of accuracyLines(accuracies)) console.log(line);
+  const curves = await Promise.all(
+    steps.filter(({ weight }) => weight !== undefined).map(async ({ command, weight }) => {
+      const file = join(root, "checkpoints", `${weight}_${DEMO_WIDTH}_metrics.jsonl`);
+      return { name: command[0]!, rows: (await readMetricsRows(file)).updates };
+    }),
+  );
+  const page = join(root, "demo.html");
+  const commands = steps.map(({ command }) => ["deno", "task", ...command].join(" "));
+  await writeFileAtomic(page, demoPage({ accuracies, shown, curves, commands }));
+  const minutes = (performance.now() - start) / 60_000;
+  console.log(`\nThe page ${page} shows it, after ${minutes.toFixed(1)} minutes. Now type`);
+  console.log(`  ${lookCommand(root)}`);
+  return 0;
+}
+
+/** Runs a command as a user would; goes on from its checkpoint where it had begun. */
+async function runStep({ title, command, weight }: DemoStep, begun: boolean): Promise<number> {
+  const args = ["task", ...command, ...(begun && weight ? ["--from_resume", "1"] : [])];
+  console.log(`\n● ${title}\n$ deno ${args.join(" ")}`);
+  const child = new Deno.Command("deno", { args, stdin: "null" }).spawn();
+  const ignore = () => {}; // the terminal sends Ctrl-C to the command too, which ends after its step
+  const forward = () => child.kill("SIGTERM");
+  Deno.addSignalListener("SIGINT", ignore);
+  if (Deno.build.os !== "windows") Deno.addSignalListener("SIGTERM", forward);
+  try {
+    return (await child.status).code;
+  } finally {
+    Deno.removeSignalListener("SIGINT", ignore);
+    if (Deno.build.os !== "windows") Deno.removeSignalListener("SIGTERM", forward);
+  }
+}
+
+/** Asks the trained model the questions of the test. */
+async function examine(
+  root: string,
+  device: string,
+): Promise<{ accuracies: Accuracy[]; shown: ShownAnswer[] }> {
+  const folder = modelFolder(root);
+  using gpu = await Gpu.open(device);
+  using model = await loadChatModel(gpu, {
+    weights: weightPath(folder.out, "sft_vlm", DEMO_WIDTH, false),
+    tokenizer: folder.tokenizer,
+    vision: folder.vision,
+    language: { hidden_size: DEMO_WIDTH },
+  });
+  const dataPath = join(folder.dataset, "test_data.jsonl");
+  using dataset = VlmDataset.open({
+    dataPath,
+    imagesPath: join(folder.dataset, "test_images.zip"),
+    tokenizer: (await loadTokenizer(folder.tokenizer)).files,
+    preprocessor: (await loadImageProcessor(folder.vision)).config,
+    maxLength: 128,
+    tokensPerPicture: model.vlm.tokensPerPicture,
+  });
+  const lines = (await Deno.readTextFile(dataPath)).trim().split("\n");
+  const kinds = lines.map((line) => (JSON.parse(line) as TestRow).kind);
+  const outcomes = await measureAnswers(model.vlm, dataset);
+  const accuracies = QUESTION_KINDS.map((kind): Accuracy => {
+    const own = outcomes.filter((_, i) => kinds[i] === kind);
+    const share = (which: "seeing" | "blind") =>
+      own.filter((outcome) => outcome[which]).length / own.length;
+    return { kind, questions: own.length, seeing: share("seeing"), blind: share("blind") };
+  });
+  return { accuracies, shown: await showSome(folder.dataset, model, dataset, kinds) };
+}
+
+/** Lets the model answer some questions, and saves their pictures for `deno task eval`. */
+async function showSome(
+  folder: string,
+  { vlm, tokenizer, processor }: ChatModel,
+  dataset: VlmDataset,
+  kinds: readonly QuestionKind[],
+): Promise<ShownAnswer[]> {
+  const shown: ShownAnswer[] = [];
+  for (let i = 0; i < Math.min(SHOWN, dataset.length); i++) {
+    const sample = await dataset.sample(i);
+    const said = await answer(vlm, tokenizer, sample, 0);
+    if (!said) continue;
+    const png = await encodePng(sample.pictures[0]!, processor.size);
+    await writeFileAtomic(join(folder, "eval_images", `${String(i).padStart(2, "0")}.png`), png);
+    const { row } = await dataset.encode(i);
+    const [asked] = row.conversations as TestRow["conversations"];
+    shown.push({
+      kind: kinds[i]!,
+      picture: png,
+      question: asked!.content.replace("<image>\n", ""),
+      answer: said.answer.trim(),
+      expected: (said.expected ?? "").trim(),
+    });
+  }
+  return shown;
+}
+
+function accuracyLines(accuracies: readonly Accuracy[]): string[] {
+  const percent = (share: number) => `${(100 * share).toFixed(1)} %`.padStart(9);
+  return [
+    "  question   exact answers   with another picture (blind)",
+    ...accuracies.map(({ kind, seeing, blind }) =>
+      `  ${kind.padEnd(10)} ${percent(seeing)}       ${percent(blind)}`
+    ),
+  ];
+}

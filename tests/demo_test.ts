@@ -1,0 +1,215 @@
+import { assert, assertEquals, assertRejects, assertThrows } from "@std/assert";
+import { join } from "@std/path";
+import { DemoProgress } from "../cli/demo_steps.ts";
+import { run as pretrain } from "../cli/pretrain.ts";
+import { run as pretrainLlm } from "../cli/pretrain_llm.ts";
+import { run as sft } from "../cli/sft.ts";
+import { run as sftLlm } from "../cli/sft_llm.ts";
+import { run as learnTokenizer } from "../cli/tokenizer.ts";
+import { decodeBmp, encodeBmp } from "../data/bmp.ts";
+import { VlmDataset } from "../data/dataset.ts";
+import { ask, dialogues } from "../data/demo_dialogues.ts";
+import { type DemoSizes, makeDemoFolder } from "../data/demo_folder.ts";
+import { PICTURE_SIZE, World } from "../data/demo_world.ts";
+import { loadTokenizer, modelFolder } from "../data/model_folder.ts";
+import { openWeights } from "../data/open_weights.ts";
+import { loadChatModel } from "../data/vlm_folder.ts";
+import { FormatError, UsageError } from "../kernels/runtime/errors.ts";
+import { Gpu } from "../kernels/runtime/gpu.ts";
+import { byteTokenizer } from "../model/byte_tokenizer.ts";
+import { clipVisionConfig, miniMindConfig, pictureTokens } from "../model/config.ts";
+import { Random } from "../model/random.ts";
+import { Vlm } from "../model/vlm.ts";
+import { measureAnswers } from "../train/accuracy.ts";
+import { answer } from "../train/answers.ts";
+import { gpuTest } from "./support/gpu.ts";
+
+const SIZES: DemoSizes = { seed: 3, texts: 32, captions: 32, dialogues: 32, questions: 2 };
+
+async function inTempFolder(test: (root: string) => Promise<void>): Promise<void> {
+  const root = await Deno.makeTempDir();
+  try {
+    await test(root);
+  } finally {
+    await Deno.remove(root, { recursive: true });
+  }
+}
+
+Deno.test("what is held out never trains, and is all that the test asks about", () => {
+  const world = new World(5);
+  const combination = (name: string, held: boolean) => {
+    const { colour, kind, size } = world.scene(name, held);
+    return `${colour}/${kind}/${size}`;
+  };
+  const of = (held: boolean) =>
+    new Set(Array.from({ length: 2000 }, (_, i) => combination(`${i}`, held)));
+  const [seen, held] = [of(false), of(true)];
+  assertEquals([seen.size, held.size], [48, 12]);
+  assert(seen.isDisjointFrom(held));
+  assertEquals(world.scene("a", true), new World(5).scene("a", true));
+});
+
+Deno.test("questions have one answer, in both languages", () => {
+  const scene = { colour: 0, kind: 3, size: 1, places: [2] };
+  const random = new Random(1);
+  assertEquals(ask("colour", scene, "en", random).answer, " red.");
+  assertEquals(ask("place", scene, "zh", random).answer, "右上。");
+  assertEquals(ask("describe", scene, "en", random).answer, " a large red ring, top right.");
+  const three = { ...scene, places: [2, 0, 5] };
+  assertEquals(ask("describe", three, "zh", random).answer, "三个大的红色圆环。");
+  assertEquals(ask("count", three, "en", random).answer, " three.");
+  for (let i = 0; i < 50; i++) {
+    const { question, answer } = ask("yes/no", scene, "en", random);
+    assertEquals(answer === " yes.", question === "Is it a red ring?");
+    assert(dialogues(three, "en", 3, random).every(({ kind }) => kind !== "place"));
+  }
+});
+
+Deno.test("a bitmap is read as it was written", () => {
+  const world = new World(5);
+  const picture = world.draw("a", world.scene("a", false));
+  assertEquals(decodeBmp(encodeBmp(picture), PICTURE_SIZE ** 2), picture);
+});
+
+Deno.test("steps that are done are not done again, and one that had begun hears of it", async () => {
+  await inTempFolder(async (root) => {
+    const calls: string[] = [];
+    const doing = (name: string, status: number) => (begun: boolean) => {
+      calls.push(`${name} ${begun}`);
+      return Promise.resolve(status);
+    };
+    const first = await DemoProgress.open(root, { seed: 1 });
+    await first.step("a", doing("a", 0));
+    assertEquals(await first.step("b", doing("b", 130)), 130);
+    const second = await DemoProgress.open(root, { seed: 1 });
+    assertEquals(await second.step("a", doing("a", 0)), 0);
+    assertEquals(await second.step("b", doing("b", 0)), 0);
+    const other = await DemoProgress.open(root, { seed: 2 });
+    await other.step("a", doing("a", 0));
+    assertEquals(calls, ["a false", "b false", "b true", "a false"]);
+  });
+});
+
+Deno.test("a tower says how many tokens a picture takes", () => {
+  const fields = { image_size: 48, patch_size: 8, hidden_size: 64, num_attention_heads: 4 };
+  assertEquals(pictureTokens(clipVisionConfig(fields)), 36);
+  assertEquals(pictureTokens(clipVisionConfig({ ...fields, spatial_merge_size: 2 })), 9);
+  assertThrows(
+    () => clipVisionConfig({ ...fields, spatial_merge_size: 4 }),
+    FormatError,
+    "spatial_merge_size 4",
+  );
+});
+
+gpuTest("the features of a square of patches stand behind one another", async (gpu) => {
+  const vision = clipVisionConfig({
+    ...{ image_size: 12, patch_size: 2, hidden_size: 4, num_attention_heads: 1 },
+    ...{ num_hidden_layers: 1, intermediate_size: 4, spatial_merge_size: 3 },
+  });
+  const language = miniMindConfig({
+    ...{ hidden_size: 16, num_hidden_layers: 1, vocab_size: 16, max_position_embeddings: 16 },
+  });
+  using vlm = new Vlm(gpu, { language, vision, imageMean: [0, 0, 0], imageStd: [1, 1, 1] });
+  using _scope = gpu.scope();
+  // two pictures of 6 × 6 patches behind a class token; each row holds its own number
+  const rows = Float32Array.from({ length: 2 * 37 * 4 }, (_, i) => Math.floor(i / 4));
+  const merged = vlm.dropClassTokens(gpu.tensor(rows, [2 * 37, 4]));
+  assertEquals(merged.shape, [8, 36]);
+  const read = new Float32Array((await gpu.readAll([merged]))[0]!);
+  const numbers = Array.from({ length: 9 }, (_, i) => read[36 + 4 * i]! - 1);
+  assertEquals(numbers, [3, 4, 5, 9, 10, 11, 15, 16, 17]); // the upper right square
+  assertEquals(read[7 * 36]! - 1 - 37, 21); // the last picture's last square
+});
+
+Deno.test("a row of text is learnt as a whole, between the tokens that begin and end", async () => {
+  await inTempFolder(async (root) => {
+    const dataPath = join(root, "a.jsonl");
+    const rows = ["ab", "<|im_start|>ab<|im_end|>"].map((text) => JSON.stringify({ text }));
+    await Deno.writeTextFile(dataPath, rows.join("\n"));
+    using dataset = VlmDataset.open({
+      ...{ dataPath, imagesPath: "", tokenizer: byteTokenizer() },
+      ...{ maxLength: 8, tokensPerPicture: 0 },
+    });
+    const first = await dataset.sample(0);
+    assertEquals([...first.ids], [1, 67, 68, 2]);
+    assertEquals([...first.mask], [1, 1, 1, 1]);
+    assertEquals((await dataset.sample(1)).ids, first.ids);
+    assertEquals((await dataset.encode(0, 3)).truncated, true);
+  });
+});
+
+Deno.test({
+  name: "from nothing: tokenizer, language model, tower; and the tower goes where the weights go",
+  sanitizeOps: false,
+  sanitizeResources: false,
+  fn: () =>
+    inTempFolder(async (root) => {
+      await makeDemoFolder(root, SIZES);
+      const folder = modelFolder(root);
+      const texts = join(folder.dataset, "pretrain_llm_data.jsonl");
+      assertEquals(
+        await learnTokenizer(["--root", root, "--vocab_size", "300", "--data_path", texts]),
+        0,
+      );
+      const common = ["--root", root, "--hidden_size", "32", "--num_workers", "0"];
+      const llm = [...common, "--num_hidden_layers", "1", "--learning_rate", "1e-3"];
+      assertEquals(await pretrainLlm([...llm, "--accumulation_steps", "1"]), 0);
+      await Deno.writeTextFile(
+        join(folder.dataset, "sft_llm_data.jsonl"),
+        JSON.stringify({ conversations: [{ content: "colour?" }, { content: "red" }] }) + "\n",
+      );
+      assertEquals(await sftLlm(common), 0);
+      await assertRejects(() => sftLlm([...common, "--vision_path", root]), UsageError);
+
+      const seeing = [...common, "--max_seq_len", "200", "--epochs", "2", "--max_steps", "2"];
+      await assertRejects(() => pretrain(seeing)); // no tower is there, and none is to train
+      assertEquals(await pretrain([...seeing, "--freeze_vision", "0"]), 0);
+      const tower = async (name: string) => {
+        await using file = await openWeights(join(folder.out, `${name}_32.pth`));
+        const own = [...file.tensors].filter(([name]) => name.startsWith("vision_encoder."));
+        return new Map(
+          await Promise.all(own.map(async ([name, t]) => [name, await t.read()] as const)),
+        );
+      };
+      const trained = await tower("pretrain_vlm");
+      assertEquals(trained.size, 23);
+      const pictures = ["--images_path", join(folder.dataset, "pretrain_images.zip")];
+      assertEquals(await sft([...seeing, ...pictures, "--save_weight", "frozen"]), 0);
+      assertEquals(await tower("frozen"), trained);
+      assertEquals(
+        await sft([
+          ...seeing,
+          ...pictures,
+          "--freeze_vision",
+          "0",
+          "--learning_rate",
+          "1e-2",
+        ]),
+        0,
+      );
+      const further = await tower("sft_vlm");
+      const changed = [...further].filter(([name, bytes]) =>
+        bytes.some((byte, i) => byte !== trained.get(name)![i])
+      );
+      // all but the norm that only the pooled output has, and biases of keys, which change nothing
+      assert(changed.length >= further.size - 3, `${changed.length} of ${further.size}`);
+
+      using gpu = await Gpu.open("software");
+      using model = await loadChatModel(gpu, {
+        weights: join(folder.out, "sft_vlm_32.pth"),
+        ...{ tokenizer: folder.tokenizer, vision: folder.vision, language: {} },
+      });
+      using dataset = VlmDataset.open({
+        dataPath: join(folder.dataset, "test_data.jsonl"),
+        imagesPath: join(folder.dataset, "test_images.zip"),
+        tokenizer: (await loadTokenizer(folder.tokenizer)).files,
+        ...{ preprocessor: { size: 48, crop_size: 48 }, maxLength: 200, tokensPerPicture: 9 },
+      });
+      const outcomes = await measureAnswers(model.vlm, dataset, 7);
+      assertEquals(outcomes.length, dataset.length);
+      for (let i = 0; i < dataset.length; i++) {
+        const said = await answer(model.vlm, model.tokenizer, await dataset.sample(i), 0);
+        assertEquals(outcomes[i]!.seeing, said!.answer === said!.expected, `row ${i}`);
+      }
+    }),
+});
