@@ -121,8 +121,9 @@ export { evaluate, type EvaluationOptions, type ItemResult } from "./train/evalu
 export { measuresOf, type NamedMeasure } from "./train/evaluation/measures.ts";
 export type { SampleLoss } from "./train/evaluation/scoring.ts";
 export type { NamedTensor } from "./train/checkpoint.ts";
+export type { Communicator, Summable } from "./train/communicator.ts";
 export { type Freeze, trainPolicy } from "./train/freeze.ts";
 export type { StepMetrics } from "./train/metrics.ts";
-export { AdamW, type AdamWOptions, type UpdateOutcome } from "./train/optimizer.ts";
+export { AdamW, type AdamWOptions, type Moments, type UpdateOutcome } from "./train/optimizer.ts";
 export { learningRate } from "./train/schedule.ts";
 export { type PlacedBatch, Trainer, type TrainerOptions, type Update } from "./train/trainer.ts";
