@@ -7,7 +7,7 @@ import type { Answer } from "../serve/answer.ts";
 import { Engine } from "../serve/engine.ts";
 import { ChatSession, type ShownPicture } from "./chat_session.ts";
 import { printable } from "./keys.ts";
-import { modelOptions, openModel } from "./model_options.ts";
+import { modelOptions, openModel, SAMPLING } from "./model_options.ts";
 import { choice, flag, integer, number, paths, text } from "./option_kinds.ts";
 import { parseOptions } from "./options.ts";
 import { dim, Terminal, write } from "./terminal.ts";
@@ -44,25 +44,7 @@ export const options = {
     default: 512,
     min: 1,
   }),
-  temperature: number({
-    section: ANSWER,
-    help: "How much chance there is; 0 takes the likeliest token.",
-    default: 0.65,
-    min: 0,
-  }),
-  top_p: number({
-    section: ANSWER,
-    help: "Only the likeliest tokens with this probability together.",
-    default: 0.85,
-    min: 0,
-    max: 1,
-  }),
-  top_k: integer({
-    section: ANSWER,
-    help: "Only this many of the likeliest tokens; 0 for all.",
-    default: 50,
-    min: 0,
-  }),
+  ...SAMPLING,
   repetition_penalty: number({
     section: ANSWER,
     help: "Above 1, what has been said becomes less likely.",

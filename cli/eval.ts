@@ -7,8 +7,8 @@ import { GlimpseError } from "../kernels/runtime/errors.ts";
 import { describe } from "../model/describe.ts";
 import { Random } from "../model/random.ts";
 import { dataOptions, evaluateData } from "./eval_data.ts";
-import { modelOptions, openModel } from "./model_options.ts";
-import { integer, number, path, text } from "./option_kinds.ts";
+import { modelOptions, openModel, SAMPLING } from "./model_options.ts";
+import { integer, path, text } from "./option_kinds.ts";
 import { type OptionValues, parseOptions } from "./options.ts";
 
 const ANSWER = "Answer";
@@ -33,25 +33,7 @@ export const options = {
     defaultText: "512; 128 on a data set",
     min: 1,
   }),
-  temperature: number({
-    section: ANSWER,
-    help: "How much chance there is; 0 takes the likeliest token.",
-    default: 0.65,
-    min: 0,
-  }),
-  top_p: number({
-    section: ANSWER,
-    help: "Only the likeliest tokens with this probability together.",
-    default: 0.85,
-    min: 0,
-    max: 1,
-  }),
-  top_k: integer({
-    section: ANSWER,
-    help: "Only this many of the likeliest tokens; 0 for all.",
-    default: 50,
-    min: 0,
-  }),
+  ...SAMPLING,
   seed: integer({
     section: ANSWER,
     help: "Seed of each answer, and of intervals.",

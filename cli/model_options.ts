@@ -4,7 +4,7 @@ import { modelFolder } from "../data/model_folder.ts";
 import { type ChatModel, loadChatModel } from "../data/vlm_folder.ts";
 import { Gpu } from "../kernels/runtime/gpu.ts";
 import { weightPath } from "../train/settings.ts";
-import { integer, path, text, zeroOrOne } from "./option_kinds.ts";
+import { integer, number, type Option, path, text, zeroOrOne } from "./option_kinds.ts";
 import type { OptionValues } from "./options.ts";
 
 const MODEL = "Model";
@@ -108,3 +108,28 @@ export async function loadChosen(
       : {},
   });
 }
+
+const ANSWER = "Answer";
+
+/** The options of how tokens are drawn that all commands with answers share. */
+export const SAMPLING: Readonly<Record<"temperature" | "top_p" | "top_k", Option<number>>> = {
+  temperature: number({
+    section: ANSWER,
+    help: "How much chance there is; 0 takes the likeliest token.",
+    default: 0.65,
+    min: 0,
+  }),
+  top_p: number({
+    section: ANSWER,
+    help: "Only the likeliest tokens with this probability together.",
+    default: 0.85,
+    min: 0,
+    max: 1,
+  }),
+  top_k: integer({
+    section: ANSWER,
+    help: "Only this many of the likeliest tokens; 0 for all.",
+    default: 50,
+    min: 0,
+  }),
+};
