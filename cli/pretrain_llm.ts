@@ -2,6 +2,6 @@
 
 import type { Command } from "./program.ts";
 import { trainCommand } from "./train_command.ts";
-import { PRETRAIN_LLM } from "./train_options.ts";
+import { PRETRAIN_LLM } from "./train_presets.ts";
 
 export const { options, run }: Command = trainCommand(PRETRAIN_LLM);

@@ -2,6 +2,6 @@
 
 import type { Command } from "./program.ts";
 import { trainCommand } from "./train_command.ts";
-import { SFT } from "./train_options.ts";
+import { SFT } from "./train_presets.ts";
 
 export const { options, run }: Command = trainCommand(SFT);

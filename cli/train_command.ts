@@ -6,7 +6,9 @@ import { ProgressReport } from "../train/progress.ts";
 import { runTraining } from "../train/run.ts";
 import { type OptionTable, parseOptions } from "./options.ts";
 import { type Command, describeError } from "./program.ts";
-import { PICTURE_OPTIONS, trainOptions, type TrainPreset, trainSettings } from "./train_options.ts";
+import { PICTURE_OPTIONS, trainOptions } from "./train_options.ts";
+import type { TrainPreset } from "./train_presets.ts";
+import { trainSettings } from "./train_settings.ts";
 
 /** A command that trains with a preset until its end, or until Ctrl-C. */
 export function trainCommand(preset: TrainPreset): Command {
