@@ -6,7 +6,9 @@
 
 export * from "./kernels/runtime/errors.ts";
 export type { AdapterInfo } from "./kernels/runtime/adapter.ts";
-export { Gpu, type HostArray } from "./kernels/runtime/gpu.ts";
+export { type DeviceCounts, Gpu } from "./kernels/runtime/gpu.ts";
+export type { MadeCounts } from "./kernels/runtime/pipelines.ts";
+export type { HostArray } from "./kernels/runtime/transfer.ts";
 export { type Binding, f32, type Kernel, type Workgroups } from "./kernels/runtime/kernel.ts";
 export type { MemoryUse, Storage } from "./kernels/runtime/memory.ts";
 export { formatProfile, type KernelTime, Profiler } from "./kernels/runtime/profiler.ts";

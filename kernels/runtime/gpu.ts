@@ -1,26 +1,24 @@
 import { type AdapterInfo, chooseAdapter, openDevice } from "./adapter.ts";
+import { Commands } from "./commands.ts";
 import { DeviceError, OutOfMemoryError, ShapeError } from "./errors.ts";
-import {
-  type Binding,
-  type Kernel,
-  LeastRecentlyUsed,
-  roundUp,
-  type Workgroups,
-} from "./kernel.ts";
+import { type Binding, type Kernel, roundUp, type Workgroups } from "./kernel.ts";
 import { formatBytes, MemoryPool, type MemoryUse, type Storage } from "./memory.ts";
+import { type MadeCounts, Pipelines } from "./pipelines.ts";
 import type { Profiler } from "./profiler.ts";
 import { Scope } from "./scope.ts";
 import type { Tape } from "./tape.ts";
 import { type Dtype, DTYPE_BYTES, sizeOf, Tensor } from "./tensor.ts";
-import { compilable } from "./wgsl.ts";
+import { dtypeOf, type HostArray, Readback, upload } from "./transfer.ts";
 
-/** Host arrays that can be put on the device. */
-export type HostArray =
-  | Float32Array<ArrayBuffer>
-  | Uint32Array<ArrayBuffer>
-  | Int32Array<ArrayBuffer>
-  | Uint16Array<ArrayBuffer>
-  | Uint8Array<ArrayBuffer>;
+/** What a device has been asked to do so far. */
+export interface DeviceCounts extends Readonly<MadeCounts> {
+  /** Kernels run. */
+  readonly dispatches: number;
+  /** Times that commands were sent. */
+  readonly submits: number;
+  /** Times that the host waited for numbers. */
+  readonly readbacks: number;
+}
 
 /**
  * A device: it makes tensors, runs kernels on them and reads them back.
@@ -42,8 +40,6 @@ export class Gpu implements Disposable {
   readonly info: AdapterInfo;
   /** Records operations for the backward pass while it is set. */
   tape: Tape | undefined;
-  /** Times every dispatch while it is set. */
-  profiler: Profiler | undefined;
   /**
    * Hears of every kernel before the device compiles it, with the number of kernels so far. While it is set, what has been
    * recorded goes to the device at once with each new kernel, so that what is heard goes along with the compiling.
@@ -51,17 +47,11 @@ export class Gpu implements Disposable {
   onKernel: ((name: string, count: number) => void) | undefined;
   readonly #memory: MemoryPool;
   readonly #scopes: Scope[] = [];
-  readonly #kernels = new Map<string, Kernel>();
-  readonly #pipelines = new Map<Kernel, { id: number; pipeline: GPUComputePipeline }>();
-  readonly #uniforms = new LeastRecentlyUsed<{ id: number; buffer: GPUBuffer }>(
-    8192,
-    ({ buffer }) => buffer.destroy(),
-  );
-  readonly #bindGroups = new LeastRecentlyUsed<GPUBindGroup>(16384);
-  readonly #textureIds = new WeakMap<GPUTexture, number>();
-  #ids = 0;
-  #encoder: GPUCommandEncoder | undefined;
-  #pass: GPUComputePassEncoder | undefined;
+  readonly #pipelines: Pipelines;
+  readonly #commands: Commands;
+  #dispatches = 0;
+  #submits = 0;
+  #readbacks = 0;
   #fault: DeviceError | undefined;
   #closed = false;
 
@@ -70,6 +60,8 @@ export class Gpu implements Disposable {
     this.device = device;
     this.info = info;
     this.#memory = new MemoryPool(device);
+    this.#pipelines = new Pipelines(device, info);
+    this.#commands = new Commands(device);
     device.addEventListener("uncapturederror", (event) => {
       event.preventDefault();
       this.#fault ??= this.#explain((event as GPUUncapturedErrorEvent).error);
@@ -88,6 +80,21 @@ export class Gpu implements Disposable {
    */
   static async open(device = "gpu"): Promise<Gpu> {
     return new Gpu(...await openDevice(await chooseAdapter(device)));
+  }
+
+  /** Times every dispatch while it is set. */
+  get profiler(): Profiler | undefined {
+    return this.#commands.profiler;
+  }
+
+  set profiler(profiler: Profiler | undefined) {
+    this.#commands.profiler = profiler;
+  }
+
+  /** What the device has been asked to do so far. */
+  get counts(): DeviceCounts {
+    const [dispatches, submits, readbacks] = [this.#dispatches, this.#submits, this.#readbacks];
+    return { ...this.#pipelines.made, dispatches, submits, readbacks };
   }
 
   /** Bytes in use and kept for reuse. */
@@ -156,48 +163,24 @@ export class Gpu implements Disposable {
 
   /** A tensor with the given contents; the kind of its elements follows the array's (16 bits: `float16`). */
   tensor(data: HostArray, shape: readonly number[], label = "input"): Tensor {
-    const dtype: Dtype = data instanceof Float32Array
-      ? "float32"
-      : data instanceof Uint16Array
-      ? "float16"
-      : data instanceof Int32Array
-      ? "int32"
-      : "uint32";
-    const tensor = this.#allocate(shape, dtype, label, true);
-    this.#upload(tensor, data);
+    const tensor = this.#allocate(shape, dtypeOf(data), label, true);
+    upload(this.device.queue, tensor, data);
     return tensor;
   }
 
   /** Overwrites a tensor's contents, in order with the commands recorded before. */
   write(tensor: Tensor, data: HostArray): void {
     this.submit(); // an upload overtakes recorded commands
-    this.#upload(tensor, data);
-  }
-
-  #upload(tensor: Tensor, data: HostArray): void {
-    if (data.byteLength !== tensor.bytes) {
-      throw new ShapeError(
-        `${data.byteLength} bytes do not fill a tensor [${tensor.shape}] of ${tensor.bytes} bytes.`,
-      );
-    }
-    const whole = data.byteLength & ~3;
-    this.device.queue.writeBuffer(
-      tensor.storage.buffer,
-      tensor.offset,
-      data.buffer,
-      data.byteOffset,
-      whole,
-    );
-    if (whole < data.byteLength) {
-      const tail = new Uint8Array(4);
-      tail.set(new Uint8Array(data.buffer, data.byteOffset + whole, data.byteLength - whole));
-      this.device.queue.writeBuffer(tensor.storage.buffer, tensor.offset + whole, tail);
-    }
+    upload(this.device.queue, tensor, data);
   }
 
   /** Sets a tensor's bytes to zero. */
   clear(tensor: Tensor): void {
-    this.#commands().clearBuffer(tensor.storage.buffer, tensor.offset, roundUp(tensor.bytes, 4));
+    this.#commands.encoder().clearBuffer(
+      tensor.storage.buffer,
+      tensor.offset,
+      roundUp(tensor.bytes, 4),
+    );
   }
 
   /** Copies the bytes of one tensor over another's of the same size. */
@@ -212,13 +195,19 @@ export class Gpu implements Disposable {
       this.copy(scratch, to);
     } else {
       const bytes = roundUp(from.bytes, 4);
-      this.#commands().copyBufferToBuffer(buffer, from.offset, to.storage.buffer, to.offset, bytes);
+      this.#commands.encoder().copyBufferToBuffer(
+        buffer,
+        from.offset,
+        to.storage.buffer,
+        to.offset,
+        bytes,
+      );
     }
   }
 
   /** Copies a matrix of float32 [rows, 4 * texels] into a texture of `rgba32float` texels. */
   copyToTexture(from: Tensor, texture: GPUTexture, rows: number, texels: number): void {
-    this.#commands().copyBufferToTexture(
+    this.#commands.encoder().copyBufferToTexture(
       {
         buffer: from.storage.buffer,
         offset: from.offset,
@@ -237,9 +226,7 @@ export class Gpu implements Disposable {
 
   /** The kernel under `key`, made at its first use. The key must name everything that its code depends on. */
   kernel(key: string, code: () => string): Kernel {
-    let kernel = this.#kernels.get(key);
-    if (!kernel) this.#kernels.set(key, kernel = { name: key, code: code() });
-    return kernel;
+    return this.#pipelines.kernel(key, code);
   }
 
   /**
@@ -256,42 +243,15 @@ export class Gpu implements Disposable {
     params: readonly number[],
     workgroups: Workgroups,
   ): void {
-    const known = this.#pipelines.size;
-    const { id, pipeline } = this.#pipeline(kernel);
-    let key = `${id}`;
-    const resources: GPUBindingResource[] = [];
-    for (const binding of bindings) {
-      if (binding instanceof Tensor) {
-        const { storage, offset } = binding;
-        const size = Math.min(roundUp(binding.bytes, 16), storage.bytes - offset);
-        key += `,${storage.id}:${offset}:${size}`;
-        resources.push({ buffer: storage.buffer, offset, size });
-      } else {
-        let texture = this.#textureIds.get(binding);
-        if (!texture) this.#textureIds.set(binding, texture = ++this.#ids);
-        key += `,t${texture}`;
-        resources.push(binding.createView());
-      }
-    }
-    if (params.length > 0) {
-      const uniform = this.#uniform(params);
-      key += `,u${uniform.id}`;
-      resources.push({ buffer: uniform.buffer });
-    }
-    const group = this.#bindGroups.get(key, () =>
-      this.device.createBindGroup({
-        label: kernel.name,
-        layout: pipeline.getBindGroupLayout(0),
-        entries: resources.map((resource, binding) => ({ binding, resource })),
-      }));
+    const { made } = this.#pipelines;
+    const known = made.pipelines;
+    const { pipeline, group } = this.#pipelines.bind(kernel, bindings, params);
     const [x, y = 1, z = 1] = typeof workgroups === "number" ? this.#fold(workgroups) : workgroups;
-    const pass = this.#computePass(kernel.name);
-    pass.setPipeline(pipeline);
-    pass.setBindGroup(0, group);
-    pass.dispatchWorkgroups(x, y, z);
-    if (this.profiler) this.#endPass();
-    if (this.onKernel && this.#pipelines.size > known) {
-      this.onKernel(kernel.name, known + 1);
+    if (this.profiler?.full) this.submit();
+    this.#commands.dispatch(kernel.name, pipeline, group, [x, y, z]);
+    this.#dispatches++;
+    if (this.onKernel && made.pipelines > known) {
+      this.onKernel(kernel.name, made.pipelines);
       this.submit();
       // software adapters compile at the first dispatch, and Deno waits for that in this call
       void this.device.queue.onSubmittedWorkDone();
@@ -301,15 +261,10 @@ export class Gpu implements Disposable {
   /** Sends the recorded commands to the device. */
   submit(): void {
     this.check();
-    if (!this.#encoder) return;
-    this.#endPass();
-    const collect = this.profiler?.resolve(this.#encoder);
-    this.device.queue.submit([this.#encoder.finish()]);
-    this.#encoder = undefined;
-    collect?.();
+    if (!this.#commands.submit()) return;
+    this.#submits++;
     this.#memory.submitted();
-    this.#uniforms.trim();
-    this.#bindGroups.trim();
+    this.#pipelines.trim();
   }
 
   /** Submits, then waits until the device has done everything. */
@@ -336,28 +291,16 @@ export class Gpu implements Disposable {
 
   /** Submits what has been recorded and reads the bytes of several tensors at once. */
   async readAll(tensors: readonly Tensor[]): Promise<ArrayBuffer[]> {
-    const starts = [0];
-    for (const { bytes } of tensors) starts.push(starts.at(-1)! + roundUp(bytes, 4));
-    const size = starts.at(-1)!;
-    if (size === 0) return [];
-    const usage = GPUBufferUsage.MAP_READ | GPUBufferUsage.COPY_DST;
-    const staging = this.device.createBuffer({ size, usage, label: "readback" });
-    const commands = this.#commands();
-    tensors.forEach(({ storage, offset, bytes }, i) =>
-      commands.copyBufferToBuffer(storage.buffer, offset, staging, starts[i]!, roundUp(bytes, 4))
-    );
-    const sizes = tensors.map(({ bytes }) => bytes);
+    if (tensors.length === 0) return [];
+    this.#readbacks++;
+    using readback = new Readback(this.device, this.#commands.encoder(), tensors);
     try {
       this.submit();
-      await staging.mapAsync(GPUMapMode.READ);
-      const mapped = staging.getMappedRange();
-      return sizes.map((bytes, i) => mapped.slice(starts[i]!, starts[i]! + bytes));
+      return await readback.bytes();
     } catch (error) {
       await Promise.resolve();
       this.check();
       throw error;
-    } finally {
-      staging.destroy();
     }
   }
 
@@ -379,56 +322,6 @@ export class Gpu implements Disposable {
     this.#closed = true;
     this.#memory.destroy();
     this.device.destroy();
-  }
-
-  #commands(): GPUCommandEncoder {
-    this.#endPass();
-    return this.#encoder ??= this.device.createCommandEncoder();
-  }
-
-  #computePass(name: string): GPUComputePassEncoder {
-    if (this.#pass) return this.#pass;
-    if (this.profiler?.full) this.submit();
-    this.#encoder ??= this.device.createCommandEncoder();
-    const timestampWrites = this.profiler?.next(name);
-    return this.#pass = this.#encoder.beginComputePass({
-      label: this.profiler ? name : "glimpse",
-      ...(timestampWrites && { timestampWrites }),
-    });
-  }
-
-  #endPass(): void {
-    this.#pass?.end();
-    this.#pass = undefined;
-  }
-
-  #pipeline(kernel: Kernel): { id: number; pipeline: GPUComputePipeline } {
-    let entry = this.#pipelines.get(kernel);
-    if (!entry) {
-      const { name: label } = kernel;
-      const code = compilable(kernel.code, this.info);
-      const module = this.device.createShaderModule({ label, code });
-      const compute = { module, entryPoint: "main" };
-      const pipeline = this.device.createComputePipeline({ label, layout: "auto", compute });
-      this.#pipelines.set(kernel, entry = { id: ++this.#ids, pipeline });
-    }
-    return entry;
-  }
-
-  #uniform(params: readonly number[]): { id: number; buffer: GPUBuffer } {
-    return this.#uniforms.get(params.join(), () => {
-      const size = roundUp(params.length * 4, 16);
-      const usage = GPUBufferUsage.UNIFORM;
-      const buffer = this.device.createBuffer({
-        size,
-        usage,
-        mappedAtCreation: true,
-        label: "parameters",
-      });
-      new Uint32Array(buffer.getMappedRange()).set(params);
-      buffer.unmap();
-      return { id: ++this.#ids, buffer };
-    });
   }
 
   #fold(count: number): [number, number] {
