@@ -113,3 +113,31 @@ gpuTest("a freed tensor cannot be used", (gpu) => {
   y.dispose();
   return Promise.resolve();
 });
+
+gpuTest(
+  "a parameter is named when its gradient is whole, the ones used last first",
+  async (gpu) => {
+    using _scope = gpu.scope();
+    const [shared, early, late, unused] = [
+      leaf(gpu, [1]),
+      leaf(gpu, [2]),
+      leaf(gpu, [3]),
+      leaf(gpu, [4]),
+    ];
+    using tape = startTape(gpu);
+    const h = add(scale(shared, 2), scale(early, 3));
+    const loss = sum(add(add(h, scale(late, 5)), shared));
+    const seen: Tensor[] = [];
+    const read = [];
+    for (const parameter of tape.play([loss], gpu.tensor(Float32Array.of(1), [1]))) {
+      seen.push(parameter);
+      read.push(gpu.recordRead([parameter.grad!]));
+    }
+    assertEquals(seen, [late, early, shared]);
+    gpu.submit();
+    const grads = [];
+    for (const next of read) grads.push(new Float32Array((await next())[0]!)[0]);
+    assertEquals(grads, [5, 3, 3]);
+    assert(!unused.gradFilled);
+  },
+);

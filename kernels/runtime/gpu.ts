@@ -292,16 +292,30 @@ export class Gpu implements Disposable {
   /** Submits what has been recorded and reads the bytes of several tensors at once. */
   async readAll(tensors: readonly Tensor[]): Promise<ArrayBuffer[]> {
     if (tensors.length === 0) return [];
+    const read = this.recordRead(tensors);
+    this.submit();
+    return await read();
+  }
+
+  /**
+   * Records copies of tensors to the host.
+   *
+   * @returns Waits for them and gives their bytes; to be called after `submit`. On Deno the call itself lasts until the
+   * device has done all that has been submitted, and its promise 10 ms longer.
+   */
+  recordRead(tensors: readonly Tensor[]): () => Promise<ArrayBuffer[]> {
     this.#readbacks++;
-    using readback = new Readback(this.device, this.#commands.encoder(), tensors);
-    try {
-      this.submit();
-      return await readback.bytes();
-    } catch (error) {
-      await Promise.resolve();
-      this.check();
-      throw error;
-    }
+    const readback = new Readback(this.device, this.#commands.encoder(), tensors);
+    return async () => {
+      using _freed = readback;
+      try {
+        return await readback.bytes();
+      } catch (error) {
+        await Promise.resolve();
+        this.check();
+        throw error;
+      }
+    };
   }
 
   /** Throws the error that the device has reported since, if any. */

@@ -13,6 +13,8 @@ interface Node {
   output: Tensor;
   saved: readonly Tensor[];
   backward: Backward;
+  /** The parameters that no operation before it used: their gradients are whole once it has been played. */
+  completes: readonly Tensor[];
 }
 
 /**
@@ -25,6 +27,7 @@ export class Tape implements Disposable {
   readonly #addInto: AddInto;
   readonly #nodes: Node[] = [];
   readonly #grads = new Map<Tensor, Tensor>();
+  readonly #used = new Set<Tensor>();
 
   /** A tape on a device; `startTape` of `kernels/elementwise.ts` makes one. */
   constructor(gpu: Gpu, addInto: AddInto) {
@@ -43,7 +46,7 @@ export class Tape implements Disposable {
    *
    * @param name The operation.
    * @param output What it returned.
-   * @param inputs What a gradient can flow to.
+   * @param inputs All that a gradient can flow to.
    * @param saved The tensors that `backward` reads; they stay alive until it has run.
    * @param backward Hands the output's gradient on.
    */
@@ -57,7 +60,9 @@ export class Tape implements Disposable {
     if (!inputs.some((input) => input.requiresGrad)) return;
     output.requiresGrad = true;
     for (const tensor of saved) tensor.retain();
-    this.#nodes.push({ name, output, saved, backward });
+    const completes = inputs.filter((input) => input.grad && !this.#used.has(input));
+    for (const parameter of completes) this.#used.add(parameter);
+    this.#nodes.push({ name, output, saved, backward, completes });
   }
 
   /** Adds `gradient` to what has flowed to `tensor` so far. The tape may keep it: the caller must not write to it afterwards. */
@@ -100,6 +105,11 @@ export class Tape implements Disposable {
    * @param seed The gradient of each of them.
    */
   backward(outputs: readonly Tensor[], seed: Tensor): void {
+    for (const _ of this.play(outputs, seed));
+  }
+
+  /** The same step by step: yields each parameter as soon as its gradient is whole. */
+  *play(outputs: readonly Tensor[], seed: Tensor): Generator<Tensor, void, void> {
     const recorded = outputs.filter((output) => output.requiresGrad);
     if (recorded.length === 0) {
       throw new ShapeError(
@@ -117,6 +127,7 @@ export class Tape implements Disposable {
         dy.dispose();
       }
       for (const tensor of node.saved) tensor.dispose();
+      yield* node.completes;
     }
   }
 
