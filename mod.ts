@@ -97,6 +97,7 @@ export {
   Tokenizer,
   TokenStream,
 } from "./model/tokenizer.ts";
+export type { BatchCounts, Trainable } from "./model/trainable.ts";
 export { projectionSpecs, type TrainPolicy, Vlm, type VlmConfig } from "./model/vlm.ts";
 export type { WeightFile } from "./model/weight_file.ts";
 

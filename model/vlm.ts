@@ -22,6 +22,7 @@ import {
   Parameters,
   type ParameterSpec,
 } from "./parameters.ts";
+import type { BatchCounts, Trainable } from "./trainable.ts";
 
 /** Shapes and constants of a vision-language model. */
 export interface VlmConfig {
@@ -56,7 +57,7 @@ export function projectionSpecs({ language, vision }: VlmConfig): ParameterSpec[
  * A language model that sees: the features of a picture's patches, projected, stand in the place of its placeholder
  * tokens.
  */
-export class Vlm implements Disposable {
+export class Vlm implements Trainable, Disposable {
   /** The device it lives on. */
   readonly gpu: Gpu;
   /** Shapes and constants. */
@@ -97,9 +98,14 @@ export class Vlm implements Disposable {
     throw new ShapeError("This is a language model alone, which cannot see pictures.");
   }
 
+  /** The parameters of both. */
+  get parameterSets(): readonly Parameters[] {
+    return [this.parameters, this.visionParameters];
+  }
+
   /** All groups of parameters that train. */
   get groups(): readonly ParameterGroup[] {
-    return [...this.parameters.groups, ...this.visionParameters.groups];
+    return this.parameterSets.flatMap(({ groups }) => groups);
   }
 
   /** Tokens that a picture takes in a sequence; 0 without a tower. */
@@ -208,10 +214,7 @@ export class Vlm implements Disposable {
     batch: Batch,
     share: number,
     features?: Tensor,
-    whole: { readonly labels: number; readonly sequences: number } = {
-      labels: batch.labelRows.length,
-      sequences: batch.lengths.length,
-    },
+    whole: BatchCounts = { labels: batch.labelRows.length, sequences: batch.lengths.length },
   ): { loss: Tensor; auxLoss?: Tensor } {
     const { use_moe, aux_loss_alpha } = this.config.language;
     const weight = share / whole.labels;

@@ -21,6 +21,8 @@ export interface AdamWOptions extends Partial<AdamWConstants> {
   readonly clip: number;
   /** By what losses are multiplied at first, which then adapts: for float16. Losses stay as they are unless given. */
   readonly lossScale?: number | undefined;
+  /** Names of the groups whose weights do not decay; none unless given. */
+  readonly undecayed?: ReadonlySet<string> | undefined;
   /** Which of several ranks this is, where each keeps the moments of its own shard of the parameters only. */
   readonly shard?: { readonly rank: number; readonly size: number } | undefined;
 }
@@ -46,6 +48,7 @@ export class AdamW implements Disposable {
   readonly #gpu: Gpu;
   readonly #groups: readonly ParameterGroup[];
   readonly #constants: AdamWConstants;
+  readonly #undecayed: ReadonlySet<string>;
   readonly #clip: number;
   readonly #lossScale: number;
   readonly #moments: Moments["groups"];
@@ -60,6 +63,7 @@ export class AdamW implements Disposable {
     this.#gpu = gpu;
     this.#groups = groups;
     this.#constants = { beta1, beta2, eps, weightDecay };
+    this.#undecayed = options.undecayed ?? new Set();
     this.#clip = clip;
     this.#lossScale = lossScale;
     this.#sharded = shard.size > 1;
@@ -104,14 +108,17 @@ export class AdamW implements Disposable {
     const rateTensor = gpu.tensor(perGroup, [perGroup.length], "learning rates");
     const squared = squaredNorm(this.#groups.map(({ gradients }) => gradients));
     decideUpdate(this.#state, squared, this.#constants, this.#clip, gradientScale);
-    this.#groups.forEach(({ values, gradients, halves }, i) => {
+    this.#groups.forEach(({ name, values, gradients, halves }, i) => {
       const { start, count } = this.#shards[i]!;
       if (count === 0) return;
       const own = {
         values: values.view([count], start),
         gradients: gradients.view([count], start),
       };
-      adamw({ ...own, ...this.#moments[i]! }, this.#state, rateTensor, i, this.#constants);
+      const constants = this.#undecayed.has(name)
+        ? { ...this.#constants, weightDecay: 0 }
+        : this.#constants;
+      adamw({ ...own, ...this.#moments[i]! }, this.#state, rateTensor, i, constants);
       if (halves && !this.#sharded) roundToHalf(values, halves);
     });
     const outcome = gpu.empty(this.#state.shape, "float32", "outcome of an update");

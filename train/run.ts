@@ -1,24 +1,20 @@
 import { join } from "@std/path";
 import type { LoadedBatch } from "../data/loader.ts";
-import { saveVlm } from "../data/vlm_files.ts";
 import { DeviceError } from "../kernels/runtime/errors.ts";
 import { Gpu } from "../kernels/runtime/gpu.ts";
-import type { Vlm } from "../model/vlm.ts";
 import config from "../deno.json" with { type: "json" };
-import { answer } from "./answers.ts";
 import { Checkpoints, type RunState } from "./checkpoint.ts";
 import { ALONE, type Communicator } from "./communicator.ts";
 import { broadcastTensors } from "./data_parallel.ts";
-import type { FeatureCache } from "./feature_cache.ts";
-import { openFeatureCache } from "./open_feature_cache.ts";
-import { openData, openVlm, type RunData } from "./open_run.ts";
+import { openData, type RunData } from "./open_run.ts";
 import { AdamW, type Moments } from "./optimizer.ts";
 import { choosePrecision, LOSS_SCALE } from "./precision.ts";
 import type { ProgressReport } from "./progress.ts";
-import { runName, type RunResult, type RunSettings, weightPath } from "./settings.ts";
+import { runName, type RunResult, type RunSettings } from "./settings.ts";
 import { fixedSettings, meet, resume, type Start } from "./start.ts";
+import type { TrainingTask } from "./task.ts";
 import { Trainer, type Update } from "./trainer.ts";
-import { validate } from "./validation.ts";
+import { openVlmTask } from "./vlm_task.ts";
 import { RunWatch, SilentWatch, type Watch } from "./watch.ts";
 
 /**
@@ -39,46 +35,45 @@ export async function runTraining(
   using gpu = await Gpu.open(settings.device);
   if (gpu.info.software) gpu.onKernel = (name, count) => report.compiling(name, count);
   const precision = choosePrecision(gpu.info, settings.dtype);
-  using vlm = await openVlm(gpu, settings, data.tokenizer, precision, report);
+  using task = await openVlmTask(gpu, settings, data, precision, report);
+  const { model, undecayed } = task;
   const { gradClip: clip, adamw } = settings;
   const lossScale = precision === "float16" ? LOSS_SCALE : undefined;
   const shard = settings.shardOptimizer ? ranks : undefined;
-  using optimizer = new AdamW(gpu, vlm.groups, { clip, lossScale, shard, ...adamw });
+  using optimizer = new AdamW(gpu, model.groups, { clip, lossScale, shard, undecayed, ...adamw });
   const folder = join(settings.folder.checkpoints, `${runName(settings)}_resume`);
   const checkpoints = new Checkpoints(folder, settings.keep);
-  const fixed = await fixedSettings(settings, precision, vlm, data.train);
-  await meet(ranks, settings, vlm, fixed, report);
+  const fixed = await fixedSettings(settings, precision, task, data.train);
+  await meet(ranks, settings, gpu, fixed, report);
   let start: Start = { epoch: 0, step: 0, updates: 0, loss: NaN };
   const moments = optimizer.moments();
   if (settings.resume && ranks.rank === 0) {
-    start = await resume(checkpoints, fixed, data.train, vlm, optimizer, moments, report);
+    start = await resume(checkpoints, fixed, data.train, task, optimizer, moments, report);
   }
   [start] = await ranks.gather(start) as [Start];
   start = { ...start, loss: start.loss ?? NaN }; // JSON has no NaN
-  await broadcastTensors(gpu, ranks, [
-    ...vlm.parameters.specs.map(({ name }) => vlm.parameters.get(name)),
-    ...vlm.visionParameters.groups.map(({ values }) => values),
-  ]);
-  vlm.parameters.refresh();
-  vlm.visionParameters.refresh();
+  for (const parameters of model.parameterSets) {
+    if (parameters.groups.length === 0) continue; // from the same files on every rank
+    const tensors = parameters.specs.map(({ name }) => parameters.get(name));
+    await broadcastTensors(gpu, ranks, tensors);
+    parameters.refresh();
+  }
   const state = moments.groups.flatMap(({ first, second }) => [first, second]);
   await broadcastTensors(gpu, ranks, [optimizer.state, ...state]);
   optimizer.takeMoments(moments);
   moments[Symbol.dispose]();
-  using cache = await openFeatureCache(settings, vlm, precision, data, report);
   await using watch = ranks.rank === 0
     ? await RunWatch.open(settings, report, gpu, start)
     : new SilentWatch(settings, start.loss);
   const parts = {
     settings,
     data,
-    vlm,
+    task,
     optimizer,
     checkpoints,
     fixed,
     start,
     watch,
-    cache,
     report,
     ranks,
   };
@@ -96,13 +91,12 @@ export async function runTraining(
 interface RunParts {
   readonly settings: RunSettings;
   readonly data: RunData;
-  readonly vlm: Vlm;
+  readonly task: TrainingTask;
   readonly optimizer: AdamW;
   readonly checkpoints: Checkpoints;
   readonly fixed: RunState["fixed"];
   readonly start: Start;
   readonly watch: Watch;
-  readonly cache: FeatureCache | undefined;
   readonly report: ProgressReport;
   readonly ranks: Communicator;
 }
@@ -111,33 +105,29 @@ interface RunParts {
 class TrainingRun implements Disposable {
   readonly #settings: RunSettings;
   readonly #data: RunData;
-  readonly #vlm: Vlm;
+  readonly #task: TrainingTask;
   readonly #parts: RunParts;
   readonly #watch: Watch;
   readonly #ranks: Communicator;
-  readonly #cache: FeatureCache | undefined;
   readonly #trainer: Trainer;
   #best: number;
   /** The batch of the last update, until a checkpoint holds it. */
   #unsaved: LoadedBatch | undefined;
 
   constructor(parts: RunParts) {
-    const { settings, data, vlm, ranks } = parts;
-    const { learningRate: language, projectorLearningRate: projector = language } = settings;
-    const { visionLearningRate: vision = language } = settings;
+    const { settings, data, task, ranks } = parts;
     const { epochs, warmupSteps, accumulationSteps, compat } = settings;
     this.#settings = settings;
     this.#data = data;
-    this.#vlm = vlm;
+    this.#task = task;
     this.#parts = parts;
     this.#watch = parts.watch;
     this.#ranks = ranks;
-    this.#cache = parts.cache;
     this.#best = parts.watch.bestValidation;
     const options = {
       epochs,
       stepsPerEpoch: data.train.stepsPerEpoch,
-      learningRates: { projector, language, vision },
+      learningRates: task.learningRates,
       warmupSteps,
       accumulationSteps,
       compat,
@@ -145,7 +135,7 @@ class TrainingRun implements Disposable {
       halfSums: settings.halfSums,
       localSteps: settings.localSteps,
     };
-    this.#trainer = new Trainer(vlm, parts.optimizer, options, parts.start.updates);
+    this.#trainer = new Trainer(task.model, parts.optimizer, options, parts.start.updates);
   }
 
   /** Trains to the end; what was learnt before a bad row or weight is saved. */
@@ -170,7 +160,7 @@ class TrainingRun implements Disposable {
     for await (const placed of this.#data.train.batches({ epoch, step, epochs })) {
       this.#mention(placed);
       const before = this.#trainer.updates;
-      using features = await this.#cache?.features(placed.batch);
+      using features = await this.#task.features(placed.batch);
       const read = await this.#trainer.step({ ...placed, ...features && { features } });
       const batch = placed.step + 1;
       const { updates } = this.#trainer;
@@ -190,10 +180,10 @@ class TrainingRun implements Disposable {
       await this.#validate();
       if (ends) break;
     }
-    await this.#cache?.flush();
+    await this.#task.flush();
     return {
       updates: this.#trainer.updates,
-      saved: this.#weights(),
+      saved: this.#task.weights(),
       interrupted: interrupted && end !== "finished",
       report: await this.#watch.end(end === "running" ? "stopped" : end),
     };
@@ -201,12 +191,6 @@ class TrainingRun implements Disposable {
 
   [Symbol.dispose](): void {
     this.#trainer[Symbol.dispose]();
-  }
-
-  #weights(kind = ""): string {
-    const { folder, saveWeight } = this.#settings;
-    const { hidden_size, use_moe } = this.#vlm.config.language;
-    return weightPath(folder.out, saveWeight + kind, hidden_size, use_moe);
   }
 
   #mention({ epoch, step, batch }: LoadedBatch): void {
@@ -231,10 +215,9 @@ class TrainingRun implements Disposable {
     this.#show(await this.#trainer.flush());
     await this.#trainer.meet();
     if (this.#ranks.rank > 0) return;
-    const sample = await this.#data.train.sample(0).catch(() => undefined);
-    const { updates } = this.#trainer;
-    const said = sample && await answer(this.#vlm, this.#data.tokenizer, sample, updates);
-    if (said) this.#watch.sample(said, this.#vlm.config.vision?.image_size ?? 0);
+    const { train } = this.#data;
+    const said = await this.#task.answer?.(train, this.#trainer.updates);
+    if (said) this.#watch.sample(said, this.#task.pictureSize);
   }
 
   async #save({ epoch, step }: LoadedBatch, state: RunState["state"]): Promise<void> {
@@ -259,7 +242,7 @@ class TrainingRun implements Disposable {
     state: RunState["state"],
     moments: Moments,
   ): Promise<void> {
-    const { gpu } = this.#vlm;
+    const { gpu } = this.#task.model;
     const { checkpoints, fixed, optimizer } = this.#parts;
     const { command: [command = "", ...args], batchSize } = this.#settings;
     const done = step + 1 === this.#data.train.stepsPerEpoch;
@@ -276,19 +259,19 @@ class TrainingRun implements Disposable {
       loss,
       state,
       saved_at: new Date().toISOString(),
-      weights: this.#weights(),
+      weights: this.#task.weights(),
       fixed,
       trainer: lossScale === undefined ? {} : { loss_scale: lossScale },
     }, optimizer.tensors(moments));
-    await saveVlm(this.#vlm, this.#weights());
+    await this.#task.save();
   }
 
   async #validate(): Promise<void> {
     if (!this.#data.validation) return;
-    const result = await validate(this.#vlm, this.#data.validation, this.#cache, this.#ranks);
+    const result = await this.#task.validate(this.#data.validation, this.#ranks);
     this.#watch.validation(this.#trainer.updates, result);
     if (result.val_loss >= this.#best) return;
     this.#best = result.val_loss;
-    if (this.#ranks.rank === 0) await saveVlm(this.#vlm, this.#weights("_best"));
+    if (this.#ranks.rank === 0) await this.#task.save("_best");
   }
 }

@@ -1,8 +1,8 @@
 import type { Loader } from "../data/loader.ts";
 import { loadStrictly } from "../data/vlm_files.ts";
 import { GlimpseError } from "../kernels/runtime/errors.ts";
+import type { Gpu } from "../kernels/runtime/gpu.ts";
 import type { Precision } from "../kernels/runtime/precision.ts";
-import type { Vlm } from "../model/vlm.ts";
 import config from "../deno.json" with { type: "json" };
 import { type Checkpoints, requireSame, type RunState } from "./checkpoint.ts";
 import type { Communicator } from "./communicator.ts";
@@ -12,6 +12,7 @@ import type { AdamW, Moments } from "./optimizer.ts";
 import { openOriginalResume } from "./original_resume.ts";
 import type { ProgressReport } from "./progress.ts";
 import { type RunSettings, startWeights } from "./settings.ts";
+import type { TrainingTask } from "./task.ts";
 
 /** Where a run begins. */
 export type Start = Pick<RunState, "epoch" | "step" | "updates" | "loss">;
@@ -21,7 +22,7 @@ export async function resume(
   checkpoints: Checkpoints,
   fixed: RunState["fixed"],
   { stepsPerEpoch, batchSize }: Loader,
-  { gpu, parameters }: Vlm,
+  { model: { gpu }, original: parameters }: TrainingTask,
   optimizer: AdamW,
   moments: Moments,
   report: ProgressReport,
@@ -43,12 +44,11 @@ export async function resume(
     }
     using _scope = gpu.scope();
     await checkpoints.load(gpu, latest.path, optimizer.tensors(moments));
-    parameters.refresh();
     said(latest.path, start);
     return start;
   }
   const path = `${checkpoints.folder}.pth`;
-  if (!await exists(path)) {
+  if (!parameters || !await exists(path)) {
     report.say(`There is no checkpoint in ${checkpoints.folder}; beginning anew.`);
     return { epoch: 0, step: 0, updates: 0, loss: NaN };
   }
@@ -69,7 +69,7 @@ export async function resume(
 export async function meet(
   ranks: Communicator,
   settings: RunSettings,
-  { gpu }: Vlm,
+  gpu: Gpu,
   fixed: RunState["fixed"],
   report: ProgressReport,
 ): Promise<void> {
@@ -106,21 +106,14 @@ async function exists(path: string): Promise<boolean> {
 export async function fixedSettings(
   settings: RunSettings,
   dtype: Precision,
-  { config: { language, vision } }: Vlm,
+  task: TrainingTask,
   { length, batchSize }: Loader,
 ): Promise<RunState["fixed"]> {
   return {
     data: await dataFingerprint(settings.dataPath),
     rows: length,
     dtype,
-    hidden_size: language.hidden_size,
-    num_hidden_layers: language.num_hidden_layers,
-    use_moe: language.use_moe,
-    ...vision && {
-      vision_hidden_size: vision.hidden_size,
-      freeze_llm: settings.freeze,
-      ...!settings.freezeVision && { freeze_vision: false },
-    },
+    ...task.fixed,
     samples_per_update: batchSize * settings.accumulationSteps,
     max_seq_len: settings.maxLength,
     seed: settings.seed,

@@ -2,7 +2,7 @@ import { startTape } from "../kernels/elementwise.ts";
 import type { Gpu } from "../kernels/runtime/gpu.ts";
 import type { Tensor } from "../kernels/runtime/tensor.ts";
 import type { Batch } from "../model/batch.ts";
-import type { Vlm } from "../model/vlm.ts";
+import type { Trainable } from "../model/trainable.ts";
 import { ALONE, type Communicator } from "./communicator.ts";
 import { averageTensors, fillGradients, sumTensors } from "./data_parallel.ts";
 import { sumInHalf } from "./half_sum.ts";
@@ -69,7 +69,7 @@ const READ_INTERVAL = 0.5;
 /** Takes batches one after the other, updates the parameters, and tells the metrics of each update. */
 export class Trainer implements Disposable {
   readonly #gpu: Gpu;
-  readonly #vlm: Vlm;
+  readonly #model: Trainable;
   readonly #optimizer: AdamW;
   readonly #options: TrainerOptions;
   readonly #ranks: Communicator;
@@ -84,9 +84,9 @@ export class Trainer implements Disposable {
   #readEvery = 1;
 
   /** A trainer of a model whose parameters the optimizer updates, after some updates made before. */
-  constructor(vlm: Vlm, optimizer: AdamW, options: TrainerOptions, updates = 0) {
-    this.#gpu = vlm.gpu;
-    this.#vlm = vlm;
+  constructor(model: Trainable, optimizer: AdamW, options: TrainerOptions, updates = 0) {
+    this.#gpu = model.gpu;
+    this.#model = model;
     this.#optimizer = optimizer;
     this.#options = options;
     this.#ranks = options.ranks ?? ALONE;
@@ -113,7 +113,7 @@ export class Trainer implements Disposable {
       using tape = startTape(this.#gpu);
       const share = 1 / this.#microBatches(step);
       const whole = this.#local ? own : { labels, sequences };
-      const { loss, auxLoss } = this.#vlm.losses(batch, share, features, whole);
+      const { loss, auxLoss } = this.#model.losses(batch, share, features, whole);
       this.#losses.push(scope.release(loss));
       if (auxLoss) this.#auxLosses.push(scope.release(auxLoss));
       using seed = this.#optimizer.seed();
@@ -182,10 +182,9 @@ export class Trainer implements Disposable {
   }
 
   async #average(): Promise<void> {
-    const values = this.#vlm.groups.map(({ values }) => values);
+    const values = this.#model.groups.map(({ values }) => values);
     await averageTensors(this.#gpu, this.#ranks, values);
-    this.#vlm.parameters.refresh();
-    this.#vlm.visionParameters.refresh();
+    for (const parameters of this.#model.parameterSets) parameters.refresh();
   }
 
   /** Frees what it holds. */
@@ -211,7 +210,7 @@ export class Trainer implements Disposable {
   }
 
   async #update(epoch: number, step: number): Promise<void> {
-    const { groups } = this.#vlm;
+    const { groups } = this.#model;
     fillGradients(this.#gpu, groups);
     if (!this.#local) {
       const sum = this.#options.halfSums
@@ -230,8 +229,8 @@ export class Trainer implements Disposable {
     const outcome = this.#optimizer.step(rates);
     await this.#optimizer.gatherValues(this.#ranks);
     if (this.#local && (this.#updates + 1) % this.#options.localSteps! === 0) await this.#average();
-    this.#vlm.parameters.zeroGradients();
-    this.#vlm.visionParameters.zeroGradients();
+    this.#model.constrain?.();
+    for (const parameters of this.#model.parameterSets) parameters.zeroGradients();
     const metrics: StepMetrics = {
       step: ++this.#updates,
       epoch: epoch + 1,
