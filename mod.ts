@@ -19,6 +19,7 @@ export { type Dtype, Tensor } from "./kernels/runtime/tensor.ts";
 
 export * from "./kernels/activation.ts";
 export * from "./kernels/attention.ts";
+export * from "./kernels/checkpoint.ts";
 export * from "./kernels/cross_entropy.ts";
 export * from "./kernels/elementwise.ts";
 export * from "./kernels/embedding.ts";

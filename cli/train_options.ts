@@ -235,6 +235,13 @@ export function trainOptions(preset: TrainPreset) {
       default: 2 ** 31,
       min: 0,
     }),
+    checkpoint_activations: zeroOrOne({
+      section: TRAIN,
+      help:
+        "Whether each block is computed again for the backward pass rather than kept: less memory, more time, the " +
+        "same numbers.",
+      default: false,
+    }),
     compat: flag({
       section: TRAIN,
       help:

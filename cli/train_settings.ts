@@ -81,6 +81,7 @@ export function trainSettings(
     metrics: o.metrics ?? join(folder.checkpoints, `${name}_metrics.jsonl`),
     featureCache: o.feature_cache,
     featureCacheBudget: o.feature_cache_budget,
+    checkpointActivations: o.checkpoint_activations,
     compat: o.compat,
   };
 }

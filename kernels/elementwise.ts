@@ -77,14 +77,16 @@ export function fill(x: Tensor, value: number): void {
 /**
  * Starts to record the operations on a device, for a backward pass.
  *
+ * @param recomputes Whether the parts of a model that are marked by `checkpoint` are computed again there.
+ *
  * ```ts ignore
  * using tape = startTape(gpu);
  * const loss = model.loss(batch);
  * backward(tape, loss);
  * ```
  */
-export function startTape(gpu: Gpu): Tape {
-  return new Tape(gpu, addInto);
+export function startTape(gpu: Gpu, recomputes = false): Tape {
+  return new Tape(gpu, addInto, recomputes);
 }
 
 /** Plays a tape backward from the parts of a loss, each with the gradient 1. */

@@ -1,11 +1,12 @@
 import { activation } from "../kernels/activation.ts";
 import { attention } from "../kernels/attention.ts";
+import { checkpoint } from "../kernels/checkpoint.ts";
 import { layerNorm } from "../kernels/layer_norm.ts";
 import { linear } from "../kernels/matmul.ts";
 import { clipEmbeddings, patchify } from "../kernels/patches.ts";
 import { gatherRows } from "../kernels/rows.ts";
 import type { Tensor } from "../kernels/runtime/tensor.ts";
-import { packSequences } from "../kernels/sequences.ts";
+import { packSequences, type Sequences } from "../kernels/sequences.ts";
 import { type ClipVisionConfig, patchCount } from "./config.ts";
 import {
   type Initial,
@@ -114,18 +115,10 @@ export class ClipVision {
     );
     let h = this.#norm(embedded, "vision_model.pre_layrnorm");
     for (let layer = 0; layer < config.num_hidden_layers; layer++) {
-      const block = `vision_model.encoder.layers.${layer}`;
-      using inner = gpu.scope();
-      const qkv = this.#linear(
-        this.#norm(h, `${block}.layer_norm1`),
-        `${block}.self_attn.qkv_proj`,
-      );
-      const heads = config.num_attention_heads;
-      const headDim = config.hidden_size / heads;
-      const attended = attention(qkv, sequences, { heads, kvHeads: heads, headDim, causal: false });
-      h = this.#linear(attended, `${block}.self_attn.out_proj`, h);
-      const up = this.#linear(this.#norm(h, `${block}.layer_norm2`), `${block}.mlp.fc1`);
-      h = inner.keep(this.#linear(activation(up, config.hidden_act), `${block}.mlp.fc2`, h));
+      const input = h;
+      const reads = [input, sequences.positions, sequences.tiles];
+      [h] = checkpoint(gpu, reads, () => [this.#block(input, layer, sequences)] as const);
+      scope.release(input).dispose();
     }
     return scope.keep(h);
   }
@@ -138,6 +131,19 @@ export class ClipVision {
     const rows = Uint32Array.from({ length: hidden.rows / tokens }, (_, i) => i * tokens);
     const first = gatherRows(hidden, gpu.tensor(rows, [rows.length]));
     return scope.keep(this.#norm(first, "vision_model.post_layernorm"));
+  }
+
+  #block(x: Tensor, layer: number, sequences: Sequences): Tensor {
+    const { config } = this;
+    const block = `vision_model.encoder.layers.${layer}`;
+    const heads = config.num_attention_heads;
+    const shape = { heads, kvHeads: heads, headDim: config.hidden_size / heads, causal: false };
+    using scope = x.gpu.scope();
+    const qkv = this.#linear(this.#norm(x, `${block}.layer_norm1`), `${block}.self_attn.qkv_proj`);
+    const attended = attention(qkv, sequences, shape);
+    const h = this.#linear(attended, `${block}.self_attn.out_proj`, x);
+    const up = this.#linear(this.#norm(h, `${block}.layer_norm2`), `${block}.mlp.fc1`);
+    return scope.keep(this.#linear(activation(up, config.hidden_act), `${block}.mlp.fc2`, h));
   }
 
   #norm(x: Tensor, name: string): Tensor {

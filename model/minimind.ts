@@ -1,4 +1,5 @@
 import { attention } from "../kernels/attention.ts";
+import { checkpoint } from "../kernels/checkpoint.ts";
 import {
   appendToCache,
   attentionDecode,
@@ -111,7 +112,9 @@ export class MiniMind implements Disposable {
     let h = x;
     for (let layer = 0; layer < num_hidden_layers; layer++) {
       const last = layer === num_hidden_layers - 1;
-      h = this.#block(h, layer, context, last ? rows : undefined, balance);
+      const output = this.#checkpointed(h, layer, context, last ? rows : undefined, balance);
+      if (h !== x) scope.release(h).dispose();
+      h = output;
     }
     return scope.keep(rmsNorm(h, this.#parameters.get("model.norm.weight"), rms_norm_eps));
   }
@@ -119,6 +122,26 @@ export class MiniMind implements Disposable {
   /** Frees what it made itself; the parameters are their owner's. */
   [Symbol.dispose](): void {
     this.#positions.dispose();
+  }
+
+  /** A block of which a tape may keep the input alone. */
+  #checkpointed(
+    x: Tensor,
+    layer: number,
+    context: Sequences | CachedRows,
+    rows?: Tensor,
+    balance?: Balance,
+  ): Tensor {
+    const { positions, tiles } = "cache" in context
+      ? { ...context.rows, tiles: undefined }
+      : context;
+    const reads = [x, rows, positions, tiles].filter((tensor) => tensor !== undefined);
+    const [h, ...losses] = checkpoint(x.gpu, reads, (): [Tensor, ...Tensor[]] => {
+      const losses: Tensor[] = [];
+      return [this.#block(x, layer, context, rows, balance && { ...balance, losses }), ...losses];
+    });
+    balance?.losses.push(...losses);
+    return h;
   }
 
   #block(

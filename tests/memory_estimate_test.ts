@@ -6,7 +6,7 @@ import { packSamples } from "../model/batch.ts";
 import { clipVisionConfig, miniMindConfig } from "../model/config.ts";
 import { Random } from "../model/random.ts";
 import { Vlm } from "../model/vlm.ts";
-import { type Freeze, trainPolicy } from "../train/freeze.ts";
+import { trainPolicy } from "../train/freeze.ts";
 import { checkMemory, estimateMemory } from "../train/memory_estimate.ts";
 import { AdamW } from "../train/optimizer.ts";
 import { gpuTest } from "./support/gpu.ts";
@@ -24,9 +24,10 @@ function samples(): Sample[] {
   }));
 }
 
-for (const freeze of [0, 1] as Freeze[]) {
+for (const [freeze, checkpointActivations] of [[0, false], [1, false], [0, true]] as const) {
+  const flags = `--freeze_llm ${freeze} --checkpoint_activations ${Number(checkpointActivations)}`;
   gpuTest(
-    `the memory estimated for --freeze_llm ${freeze} is near what a step takes`,
+    `the memory estimated for ${flags} is near what a step takes`,
     async (gpu) => {
       const language = miniMindConfig({ hidden_size: 64, num_hidden_layers: 6, vocab_size: 800 });
       const vision = clipVisionConfig({
@@ -37,6 +38,7 @@ for (const freeze of [0, 1] as Freeze[]) {
         patch_size: 16,
       });
       const normalization = { imageMean: [0.5, 0.5, 0.5], imageStd: [0.3, 0.3, 0.3] } as const;
+      const shape = { ...SHAPE, checkpointActivations };
       const before = gpu.memory.live;
       using vlm = new Vlm(gpu, { language, vision, ...normalization }, trainPolicy(freeze, 6));
       vlm.parameters.initialize(new Random(1));
@@ -47,22 +49,22 @@ for (const freeze of [0, 1] as Freeze[]) {
       const batch = packSamples(samples(), 196);
       {
         using _scope = gpu.scope();
-        using tape = startTape(gpu);
+        using tape = startTape(gpu, checkpointActivations);
         backward(tape, vlm.losses(batch, 1).loss);
         optimizer.step({ projector: 1e-3, language: 1e-3 });
         await gpu.wait();
       }
       const took = gpu.memory.peak - before - held;
-      const { parameters, step } = estimateMemory(vlm, SHAPE);
+      const { parameters, step } = estimateMemory(vlm, shape);
       const ropeTable = 4 * language.max_position_embeddings * 8;
       assert(
         Math.abs((held - ropeTable) / parameters - 1) < 0.3,
         `${held} bytes held, ${parameters} estimated`,
       );
       assert(step > 0.7 * took && step < 2 * took, `${took} bytes taken, ${step} estimated`);
-      checkMemory(vlm, SHAPE, 2 * (parameters + step));
+      checkMemory(vlm, shape, 2 * (parameters + step));
       assertThrows(
-        () => checkMemory(vlm, SHAPE, parameters + step - 1),
+        () => checkMemory(vlm, shape, parameters + step - 1),
         UsageError,
         "--batch_size 2",
       );

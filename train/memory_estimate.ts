@@ -9,6 +9,8 @@ export interface BatchShape {
   readonly samples: number;
   /** Rows of the longest. */
   readonly length: number;
+  /** Whether blocks are computed again rather than kept; false unless given. */
+  readonly checkpointActivations?: boolean;
 }
 
 /** Bytes on the device. */
@@ -27,19 +29,27 @@ export interface MemoryEstimate {
  * @param vlm The model, with what trains decided.
  * @param shape The largest batch.
  */
-export function estimateMemory(vlm: Vlm, { samples, length }: BatchShape): MemoryEstimate {
+export function estimateMemory(
+  vlm: Vlm,
+  { samples, length, checkpointActivations = false }: BatchShape,
+): MemoryEstimate {
   const { language, vision } = vlm.config;
   const all = [vlm.parameters, vlm.visionParameters];
   const parameters = all.reduce((sum, p) => sum + p.bytes + 8 * p.trainedCount, 0);
   const rows = samples * length;
   const visionRows = vision ? samples * (patchCount(vision) + 1) : 0;
   const trains = vlm.parameters.groups.some(({ name }) => name === "language");
-  const perLayer = rows * layerFloats(language, trains);
+  const block = rows * layerFloats(language, trains);
+  const { num_hidden_layers: layers } = language;
   const { hidden_size = 0, intermediate_size = 0, num_hidden_layers = 0 } = vision ?? {};
-  const kept = vlm.visionParameters.trainedCount > 0 ? num_hidden_layers : 1;
-  const encoder = visionRows * (8 * hidden_size + 2 * intermediate_size) * kept;
+  const visionBlock = visionRows * (8 * hidden_size + 2 * intermediate_size);
+  const kept = (layers: number, block: number, input: number) =>
+    checkpointActivations ? layers * input + block : layers * block;
+  const encoder = vlm.visionParameters.trainedCount > 0
+    ? kept(num_hidden_layers, visionBlock, visionRows * hidden_size)
+    : visionBlock;
   const wide = rows * 2 * language.intermediate_size * choices(language);
-  const step = 4 * (language.num_hidden_layers * perLayer + 4 * wide + encoder);
+  const step = 4 * (kept(layers, block, rows * language.hidden_size) + 4 * wide + encoder);
   return { parameters, step, largest: 4 * Math.max(wide, visionRows * intermediate_size) };
 }
 

@@ -116,7 +116,8 @@ export async function openVlm(
         `there wants ${vision.image_size}.`,
     );
   }
-  const shape = { samples: settings.batchSize, length: settings.maxLength };
+  const { batchSize: samples, maxLength: length, checkpointActivations } = settings;
+  const shape = { samples, length, checkpointActivations };
   const memory = checkMemory(vlm, shape, gpu.info.software ? availableMemory() : undefined);
   const millions = (n: number) => (n / 1e6).toFixed(3);
   report.say(

@@ -116,7 +116,7 @@ class TrainingRun implements Disposable {
 
   constructor(parts: RunParts) {
     const { settings, data, task, ranks } = parts;
-    const { epochs, warmupSteps, accumulationSteps, compat } = settings;
+    const { epochs, warmupSteps, accumulationSteps, compat, checkpointActivations } = settings;
     this.#settings = settings;
     this.#data = data;
     this.#task = task;
@@ -131,6 +131,7 @@ class TrainingRun implements Disposable {
       warmupSteps,
       accumulationSteps,
       compat,
+      checkpointActivations,
       ranks,
       halfSums: settings.halfSums,
       localSteps: settings.localSteps,

@@ -98,6 +98,8 @@ export interface RunSettings {
   readonly featureCache: string;
   /** Bytes of memory for them. */
   readonly featureCacheBudget: number;
+  /** Whether blocks are computed again for the backward pass rather than kept. */
+  readonly checkpointActivations: boolean;
   /** Whether accumulation counts as the original does. */
   readonly compat: boolean;
 }

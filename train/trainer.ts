@@ -24,6 +24,8 @@ export interface TrainerOptions {
   readonly accumulationSteps: number;
   /** Whether updates fall where the original has them: when (step + 1) divides, its tail left over. */
   readonly compat: boolean;
+  /** Whether blocks are computed again for the backward pass rather than kept; false unless given. */
+  readonly checkpointActivations?: boolean;
   /** The processes that train together; this one alone unless given. */
   readonly ranks?: Communicator;
   /** Whether gradients are sent to other ranks in half precision. */
@@ -110,7 +112,7 @@ export class Trainer implements Disposable {
     );
     if (labelRows.length > 0) {
       using scope = this.#gpu.scope();
-      using tape = startTape(this.#gpu);
+      using tape = startTape(this.#gpu, this.#options.checkpointActivations);
       const share = 1 / this.#microBatches(step);
       const whole = this.#local ? own : { labels, sequences };
       const { loss, auxLoss } = this.#model.losses(batch, share, features, whole);

@@ -10,9 +10,10 @@ export type Backward = (dy: Tensor, tape: Tape) => void;
 
 interface Node {
   name: string;
-  output: Tensor;
+  outputs: readonly Tensor[];
   saved: readonly Tensor[];
-  backward: Backward;
+  /** Hands on the gradients of the outputs, of which at least one is there. */
+  play: (gradients: readonly (Tensor | undefined)[]) => void;
   /** The parameters that no operation before it used: their gradients are whole once it has been played. */
   completes: readonly Tensor[];
 }
@@ -23,6 +24,8 @@ interface Node {
  * An operation whose inputs need no gradient is not recorded, so nothing is kept for it and nothing is computed for it.
  */
 export class Tape implements Disposable {
+  /** Whether `checkpoint` computes again rather than keep. */
+  readonly recomputes: boolean;
   readonly #gpu: Gpu;
   readonly #addInto: AddInto;
   readonly #nodes: Node[] = [];
@@ -30,7 +33,8 @@ export class Tape implements Disposable {
   readonly #used = new Set<Tensor>();
 
   /** A tape on a device; `startTape` of `kernels/elementwise.ts` makes one. */
-  constructor(gpu: Gpu, addInto: AddInto) {
+  constructor(gpu: Gpu, addInto: AddInto, recomputes = false) {
+    this.recomputes = recomputes;
     this.#gpu = gpu;
     this.#addInto = addInto;
     gpu.tape = this;
@@ -62,7 +66,39 @@ export class Tape implements Disposable {
     for (const tensor of saved) tensor.retain();
     const completes = inputs.filter((input) => input.grad && !this.#used.has(input));
     for (const parameter of completes) this.#used.add(parameter);
-    this.#nodes.push({ name, output, saved, backward, completes });
+    const play: Node["play"] = ([dy]) => backward(dy!, this);
+    this.#nodes.push({ name, outputs: [output], saved, play, completes });
+  }
+
+  /**
+   * Runs a part of a model and keeps nothing of it but `inputs`: it runs again when its gradient arrives.
+   *
+   * @param inputs The tensors that it reads beside parameters.
+   * @param compute Runs it, always alike. What it returns may outlive its scopes.
+   * @returns What `compute` returned.
+   */
+  checkpoint<T extends readonly Tensor[]>(inputs: readonly Tensor[], compute: () => T): T {
+    const start = this.#nodes.length;
+    const outputs = compute();
+    const forgotten = this.#nodes.splice(start);
+    for (const { saved } of forgotten) for (const tensor of saved) tensor.dispose();
+    if (forgotten.length === 0) return outputs;
+    for (const tensor of inputs) tensor.retain();
+    const completes = forgotten.flatMap(({ completes }) => completes);
+    const play: Node["play"] = (gradients) => {
+      for (const parameter of completes) this.#used.delete(parameter);
+      node.completes = [];
+      this.#gpu.tape = this;
+      const again = compute(); // leaves notes, which are played next
+      this.#gpu.tape = undefined;
+      again.forEach((output, i) => {
+        this.#gpu.adopt(output);
+        if (gradients[i]) this.#grads.set(output, gradients[i].retain());
+      });
+    };
+    const node: Node = { name: "checkpoint", outputs, saved: inputs, play, completes };
+    this.#nodes.push(node);
+    return outputs;
   }
 
   /** Adds `gradient` to what has flowed to `tensor` so far. The tape may keep it: the caller must not write to it afterwards. */
@@ -119,12 +155,12 @@ export class Tape implements Disposable {
     this.#gpu.tape = undefined;
     for (const output of recorded) this.#grads.set(output, seed.retain());
     for (let node = this.#nodes.pop(); node; node = this.#nodes.pop()) {
-      const dy = this.#grads.get(node.output);
-      if (dy) {
-        this.#grads.delete(node.output);
+      const gradients = node.outputs.map((output) => this.#grads.get(output));
+      if (gradients.some((gradient) => gradient)) {
+        for (const output of node.outputs) this.#grads.delete(output);
         using _scope = this.#gpu.scope();
-        node.backward(dy, this);
-        dy.dispose();
+        node.play(gradients);
+        for (const gradient of gradients) gradient?.dispose();
       }
       for (const tensor of node.saved) tensor.dispose();
       yield* node.completes;
