@@ -3,10 +3,14 @@
 import { basename, join } from "@std/path";
 import { VlmDataset } from "../data/dataset.ts";
 import { writeFileAtomic } from "../data/files.ts";
-import { loadImageProcessor, loadTokenizer, modelFolder } from "../data/model_folder.ts";
+import {
+  loadClipConfig,
+  loadImageProcessor,
+  loadTokenizer,
+  modelFolder,
+} from "../data/model_folder.ts";
 import { picturesBeside } from "../data/picture_source.ts";
 import { encodePng } from "../data/png.ts";
-import { readClipConfig } from "../data/vlm_files.ts";
 import { UsageError } from "../kernels/runtime/errors.ts";
 import { Gpu } from "../kernels/runtime/gpu.ts";
 import { patchCount } from "../model/config.ts";
@@ -156,7 +160,7 @@ async function openDataset(given: Given, dataPath: string): Promise<VlmDataset> 
   const [{ files }, { config }, clip] = await Promise.all([
     loadTokenizer(load_from === "model" ? folder.tokenizer : load_from),
     loadImageProcessor(folder.vision),
-    readClipConfig(folder.vision),
+    loadClipConfig(folder.vision),
   ]);
   return VlmDataset.open({
     dataPath,

@@ -5,10 +5,14 @@ import { type DatasetSource, VlmDataset } from "../data/dataset.ts";
 import { writeFileAtomic } from "../data/files.ts";
 import { inspectData } from "../data/inspect.ts";
 import { inspectSample } from "../data/inspect_sample.ts";
-import { loadImageProcessor, loadTokenizer, modelFolder } from "../data/model_folder.ts";
+import {
+  loadClipConfig,
+  loadImageProcessor,
+  loadTokenizer,
+  modelFolder,
+} from "../data/model_folder.ts";
 import { picturesBeside } from "../data/picture_source.ts";
 import { encodePng } from "../data/png.ts";
-import { readClipConfig } from "../data/vlm_files.ts";
 import { DataError, UsageError } from "../kernels/runtime/errors.ts";
 import { pictureTokens } from "../model/config.ts";
 import { inspectPage, type PageSample } from "./inspect_page.ts";
@@ -85,7 +89,7 @@ async function sourceOf(given: Given): Promise<DatasetSource> {
     loadTokenizer(folder.tokenizer),
     !hasVision && given.vision_path === undefined ? undefined : Promise.all([
       loadImageProcessor(folder.vision),
-      readClipConfig(folder.vision),
+      loadClipConfig(folder.vision),
     ]),
   ]);
   return {

@@ -18,6 +18,7 @@ import { parseStrictJson } from "../model/strict_json.ts";
 import { Tokenizer } from "../model/tokenizer.ts";
 import type { WeightFile } from "../model/weight_file.ts";
 import { TOKENS_PER_PICTURE } from "./dataset.ts";
+import { DISK } from "./disk.ts";
 import { writeFileAtomic } from "./files.ts";
 import { openWeights } from "./open_weights.ts";
 
@@ -125,18 +126,18 @@ async function writeFolder(
   tensors: readonly HostTensor[],
   { language = {}, tokenizer }: ConvertOptions,
 ): Promise<string[]> {
-  const known = await readIfPresent(join(from, "config.json"));
+  const known = await DISK.read(join(from, "config.json"));
   const given = known
     ? { ...miniMindOptions(parseStrictJson(known, join(from, "config.json")), from), ...language }
     : language;
   const config = inferMiniMindConfig(weights, given, from);
-  const folder = await readIfPresent(join(from, TOKENIZER_FILES[0]!)) ? from : tokenizer;
+  const folder = await DISK.read(join(from, TOKENIZER_FILES[0]!)) ? from : tokenizer;
   if (folder === undefined) {
     throw new GlimpseError(`A folder gets a tokenizer; name its folder with --tokenizer_path.`);
   }
-  const copies: [string, Uint8Array<ArrayBuffer>][] = [];
+  const copies: [string, Uint8Array][] = [];
   for (const name of [...TOKENIZER_FILES, ...TOKENIZER_EXTRAS]) {
-    const bytes = await readIfPresent(join(folder, name));
+    const bytes = await DISK.read(join(folder, name));
     if (bytes) copies.push([name, bytes]);
     else if (TOKENIZER_FILES.includes(name)) {
       throw new GlimpseError(`There is no ${name} in ${folder}.`);
@@ -190,14 +191,4 @@ async function verify(path: string, expected: readonly HostTensor[]): Promise<nu
 
 function isEqual(a: Uint8Array, b: Uint8Array): boolean {
   return a.length === b.length && a.every((byte, i) => byte === b[i]);
-}
-
-async function readIfPresent(path: string): Promise<Uint8Array<ArrayBuffer> | undefined> {
-  try {
-    return await Deno.readFile(path);
-  } catch (error) {
-    const code = error instanceof Error && "code" in error ? error.code : undefined;
-    if (error instanceof Deno.errors.NotFound || code === "ENOTDIR") return undefined;
-    throw error;
-  }
 }

@@ -1,12 +1,18 @@
 /** Where the files of a model lie, in folders laid out as MiniMind-V's, and the small ones read. */
 
 import { join } from "@std/path";
-import { FormatError, GlimpseError } from "../kernels/runtime/errors.ts";
-import type { TokenizerFiles } from "../model/byte_tokenizer.ts";
-import { ChatTemplate } from "../model/chat_template.ts";
-import { ImageProcessor } from "../model/image_processor.ts";
-import { parseStrictJson } from "../model/strict_json.ts";
-import { Tokenizer } from "../model/tokenizer.ts";
+import { GlimpseError } from "../kernels/runtime/errors.ts";
+import type { ClipVisionConfig } from "../model/config.ts";
+import {
+  type LoadedImageProcessor,
+  type LoadedTokenizer,
+  readClipConfig,
+  readImageProcessor,
+  readTokenizer,
+} from "../model/model_files.ts";
+import { DISK } from "./disk.ts";
+
+export type { LoadedImageProcessor, LoadedTokenizer };
 
 /** The folders of a model; each path is relative to the working directory or absolute. */
 export interface ModelFolder {
@@ -52,78 +58,17 @@ export async function requireRoot(root: string): Promise<void> {
   throw new GlimpseError(`There is no folder ${root}; --root names one laid out as MiniMind-V's.`);
 }
 
-/** A tokenizer with its chat template. */
-export interface LoadedTokenizer {
-  /** Text to ids and back. */
-  readonly tokenizer: Tokenizer;
-  /** Conversations to text. */
-  readonly template: ChatTemplate;
-  /** What both are made of, for workers to make their own. */
-  readonly files: TokenizerFiles;
-}
-
-/**
- * Reads `tokenizer.json` and `tokenizer_config.json`, and `chat_template.jinja` where it is present.
- *
- * @throws {FormatError} that names the file that is missing or malformed.
- */
+/** Reads a tokenizer's folder; see `readTokenizer`. */
 export async function loadTokenizer(folder: string): Promise<LoadedTokenizer> {
-  const tokenizer = await readJson("The tokenizer", folder, "tokenizer.json");
-  const config = await readJson("The tokenizer", folder, "tokenizer_config.json");
-  const template = await readIfPresent(join(folder, "chat_template.jinja"));
-  if (template !== undefined) config.chat_template = new TextDecoder().decode(template);
-  const files = { tokenizer, config };
-  try {
-    return {
-      tokenizer: new Tokenizer(tokenizer, config),
-      template: ChatTemplate.fromConfig(config),
-      files,
-    };
-  } catch (cause) {
-    throw new FormatError(`In ${folder}: ${(cause as Error).message}`, { cause });
-  }
+  return await readTokenizer(DISK, folder);
 }
 
-/** An image processor with the file that it is made of. */
-export interface LoadedImageProcessor {
-  /** Pictures to pixels. */
-  readonly processor: ImageProcessor;
-  /** The parsed `preprocessor_config.json`, for workers to make their own. */
-  readonly config: Record<string, unknown>;
-}
-
-/**
- * Reads `preprocessor_config.json` of a vision encoder's folder.
- *
- * @throws {FormatError} that names the file, where it is missing, malformed or not supported.
- */
+/** Reads how a vision tower's folder wants pictures; see `readImageProcessor`. */
 export async function loadImageProcessor(folder: string): Promise<LoadedImageProcessor> {
-  const config = await readJson("The image processor", folder, "preprocessor_config.json");
-  try {
-    return { processor: new ImageProcessor(config), config };
-  } catch (cause) {
-    throw new FormatError(`In ${folder}: ${(cause as Error).message}`, { cause });
-  }
+  return await readImageProcessor(DISK, folder);
 }
 
-async function readJson(
-  what: string,
-  folder: string,
-  name: string,
-): Promise<Record<string, unknown>> {
-  const path = join(folder, name);
-  const bytes = await readIfPresent(path);
-  if (bytes !== undefined) return parseStrictJson(bytes, path);
-  throw new FormatError(
-    `${what} needs ${name}, which is not in ${folder}; put it there or name another folder.`,
-  );
-}
-
-async function readIfPresent(path: string): Promise<Uint8Array | undefined> {
-  try {
-    return await Deno.readFile(path);
-  } catch (error) {
-    if (error instanceof Deno.errors.NotFound) return undefined;
-    throw error;
-  }
+/** Reads the configuration of the vision tower in a folder; see `readClipConfig`. */
+export async function loadClipConfig(folder: string): Promise<ClipVisionConfig> {
+  return await readClipConfig(DISK, folder);
 }

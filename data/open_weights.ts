@@ -1,20 +1,10 @@
 import { dirname, join } from "@std/path";
 import { GlimpseError } from "../kernels/runtime/errors.ts";
-import { readWeights, weightFormat } from "../model/read_weights.ts";
-import { readSharded } from "../model/sharded.ts";
-import type { WeightFile } from "../model/weight_file.ts";
+import type { OpenWeights } from "../model/model_files.ts";
+import { readWeights, WEIGHT_NAMES } from "../model/read_weights.ts";
 import { type OpenFile, openFile } from "./files.ts";
 
-/** Weights whose files stay open until they are disposed of. */
-export type OpenWeights = WeightFile & AsyncDisposable;
-
-/** What a folder's weights may be called, the best first. */
-const NAMES = [
-  "model.safetensors",
-  "model.safetensors.index.json",
-  "pytorch_model.bin",
-  "pytorch_model.bin.index.json",
-];
+export type { OpenWeights };
 
 /**
  * Opens weights: a `.pth`, `.bin` or safetensors file or the index of a split one, told apart by
@@ -31,13 +21,11 @@ const NAMES = [
 export async function openWeights(path: string): Promise<OpenWeights> {
   await using opened = new AsyncDisposableStack();
   const open = async (file: string): Promise<OpenFile> => opened.use(await openFile(file));
-  const index = await open(await findWeights(path));
-  const weights = await weightFormat(index) === "index"
-    ? await readSharded(
-      index,
-      async (file) => await readWeights(await open(join(dirname(index.name), file))),
-    )
-    : await readWeights(index);
+  const found = await findWeights(path);
+  const weights = await readWeights(
+    await open(found),
+    (file) => open(join(dirname(found), file)),
+  );
   const kept = opened.move();
   return { ...weights, [Symbol.asyncDispose]: () => kept.disposeAsync() };
 }
@@ -53,11 +41,11 @@ export async function findWeights(path: string): Promise<string> {
     return false;
   });
   if (!isFolder) return path;
-  for (const name of NAMES) {
+  for (const name of WEIGHT_NAMES) {
     const candidate = join(path, name);
     if (await Deno.stat(candidate).then((info) => info.isFile, () => false)) return candidate;
   }
-  throw new GlimpseError(`There are no weights in ${path}: looked for ${NAMES.join(", ")}.`);
+  throw new GlimpseError(`There are no weights in ${path}: looked for ${WEIGHT_NAMES.join(", ")}.`);
 }
 
 /** What to say of weights that are not there: which ones are. */

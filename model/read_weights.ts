@@ -3,7 +3,16 @@ import type { ByteSource } from "./bytes.ts";
 import { readStateDict } from "./pth.ts";
 import { isLegacyPth } from "./pth_legacy.ts";
 import { readSafetensors } from "./safetensors.ts";
+import { readSharded } from "./sharded.ts";
 import type { WeightFile } from "./weight_file.ts";
+
+/** What a folder's weights may be called, the best first. */
+export const WEIGHT_NAMES: readonly string[] = [
+  "model.safetensors",
+  "model.safetensors.index.json",
+  "pytorch_model.bin",
+  "pytorch_model.bin.index.json",
+];
 
 /** What a file's first bytes say that it is. */
 export type WeightFormat = "pth" | "safetensors" | "index";
@@ -28,13 +37,18 @@ export async function weightFormat(source: ByteSource): Promise<WeightFormat> {
 }
 
 /**
- * Opens a single weight file of any kind.
+ * Opens a weight file of any kind.
  *
- * @throws {FormatError} if it is truncated, corrupt, unsafe, or an index of other files.
+ * @param beside Opens the files that an index names; without it an index is refused.
+ * @throws {FormatError} if it is truncated, corrupt or unsafe.
  */
-export async function readWeights(source: ByteSource): Promise<WeightFile> {
+export async function readWeights(
+  source: ByteSource,
+  beside?: (file: string) => Promise<ByteSource>,
+): Promise<WeightFile> {
   const format = await weightFormat(source);
   if (format === "pth") return await readStateDict(source);
   if (format === "safetensors") return await readSafetensors(source);
+  if (beside) return await readSharded(source, async (file) => readWeights(await beside(file)));
   throw new FormatError(`${source.name} is JSON, where a file of tensors was expected.`);
 }

@@ -2,7 +2,7 @@ import { assert, assertEquals, assertRejects } from "@std/assert";
 import { join } from "@std/path";
 import { run, runsText } from "../cli/runs.ts";
 import { GlimpseError } from "../kernels/runtime/errors.ts";
-import { MetricsFile } from "../train/metrics.ts";
+import { MetricsFile } from "../train/metrics_file.ts";
 import { listRuns, type RunSummary } from "../train/runs.ts";
 
 const META = {

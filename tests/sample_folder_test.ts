@@ -1,11 +1,10 @@
 import { assert, assertEquals, assertRejects } from "@std/assert";
 import { join } from "@std/path";
 import { openFile, writeFileAtomic } from "../data/files.ts";
-import { loadImageProcessor, loadTokenizer } from "../data/model_folder.ts";
+import { loadClipConfig, loadImageProcessor, loadTokenizer } from "../data/model_folder.ts";
 import { decodePicture } from "../data/picture.ts";
 import { makeSampleFolder, type SampleSizes } from "../data/sample_folder.ts";
 import { drawCaptionedPicture } from "../data/sample_picture.ts";
-import { readClipConfig } from "../data/vlm_files.ts";
 import { UsageError } from "../kernels/runtime/errors.ts";
 import { clipVisionSpecs } from "../model/clip_vision.ts";
 import { inferMiniMindConfig } from "../model/infer_config.ts";
@@ -59,7 +58,7 @@ Deno.test("the sample folder holds what its readers want", async () => {
       assert(![...weights.tensors.keys()].some((name) => name.startsWith("vision_proj")));
     }
     {
-      const clip = await readClipConfig(join(root, CLIP));
+      const clip = await loadClipConfig(join(root, CLIP));
       await using source = await openFile(join(root, CLIP, "model.safetensors"));
       const { tensors } = await readSafetensors(source);
       const parts = clipVisionSpecs(clip).flatMap(({ parts }) => parts);

@@ -2,11 +2,11 @@ import { join } from "@std/path";
 import { openFile, writeFileAtomic } from "../data/files.ts";
 import { GlimpseError } from "../kernels/runtime/errors.ts";
 import type { Gpu } from "../kernels/runtime/gpu.ts";
-import type { Tensor } from "../kernels/runtime/tensor.ts";
 import { ChunkedReader } from "../model/chunked_reader.ts";
 import { type HostTensor, readChecked, toFloat32 } from "../model/host_tensor.ts";
 import { matchWeights } from "../model/load_weights.ts";
 import { readSafetensors, safetensorsChunks } from "../model/safetensors.ts";
+import type { NamedTensor } from "./optimizer.ts";
 
 /** Where a run stands, and what it may not change when it goes on. */
 export interface RunState {
@@ -37,9 +37,6 @@ export interface RunState {
   /** Numbers of the trainer itself, for people: the loss scale in float16, which the tensor `optimizer` holds. */
   readonly trainer: Readonly<Record<string, number>>;
 }
-
-/** A tensor of a run's state by name: a trained parameter or what the optimizer keeps of it. */
-export type NamedTensor = readonly [name: string, tensor: Tensor];
 
 const FILE = /^step-(\d{8})\.safetensors$/;
 

@@ -44,6 +44,8 @@ export const ALONE: Communicator = {
   gather: (value) => Promise.resolve([value]),
   allGather: (own) => Promise.resolve(own),
   allToAll: (pieces) => Promise.resolve(pieces),
-  abort: (status) => Deno.exit(status),
+  abort: (status) => {
+    throw new Error(`A process of its own ends by what it throws, not with ${status}.`);
+  },
   [Symbol.asyncDispose]: () => Promise.resolve(),
 };

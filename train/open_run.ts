@@ -1,7 +1,7 @@
 import { holdOut } from "../data/hold_out.ts";
 import { Loader } from "../data/loader.ts";
-import { loadImageProcessor, loadTokenizer } from "../data/model_folder.ts";
-import { loadVlm, readClipConfig } from "../data/vlm_files.ts";
+import { loadClipConfig, loadImageProcessor, loadTokenizer } from "../data/model_folder.ts";
+import { loadVlm } from "../data/vlm_files.ts";
 import { UsageError } from "../kernels/runtime/errors.ts";
 import type { Gpu } from "../kernels/runtime/gpu.ts";
 import type { Precision } from "../kernels/runtime/precision.ts";
@@ -35,7 +35,7 @@ export async function openData(
   const [tokenizer, processor, clip] = await Promise.all([
     loadTokenizer(folder.tokenizer),
     settings.pictures ? loadImageProcessor(folder.vision) : undefined,
-    settings.pictures ? readClipConfig(folder.vision) : undefined,
+    settings.pictures ? loadClipConfig(folder.vision) : undefined,
   ]);
   const source = {
     dataPath: settings.dataPath,

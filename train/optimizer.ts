@@ -11,9 +11,11 @@ import type { Gpu } from "../kernels/runtime/gpu.ts";
 import { sizeOf, type Tensor } from "../kernels/runtime/tensor.ts";
 import { type HostTensor, readChecked, toFloat32 } from "../model/host_tensor.ts";
 import type { ParameterGroup, Parameters } from "../model/parameters.ts";
-import type { NamedTensor } from "./checkpoint.ts";
 import type { Communicator } from "./communicator.ts";
 import { gatherShards, shardOf } from "./data_parallel.ts";
+
+/** A tensor of a run's state by name: a trained parameter or what the optimizer keeps of it. */
+export type NamedTensor = readonly [name: string, tensor: Tensor];
 
 /** What AdamW is told. */
 export interface AdamWOptions extends Partial<AdamWConstants> {

@@ -1,5 +1,5 @@
 import type { Loader } from "../data/loader.ts";
-import { loadStrictly } from "../data/vlm_files.ts";
+import { loadStrictly } from "../model/load_vlm.ts";
 import { GlimpseError } from "../kernels/runtime/errors.ts";
 import type { Gpu } from "../kernels/runtime/gpu.ts";
 import type { Precision } from "../kernels/runtime/precision.ts";
