@@ -4,7 +4,6 @@ import { GlimpseError } from "../kernels/runtime/errors.ts";
 import type { Gpu } from "../kernels/runtime/gpu.ts";
 import { roundUp } from "../kernels/runtime/kernel.ts";
 import type { Tensor } from "../kernels/runtime/tensor.ts";
-import type { ParameterGroup } from "../model/parameters.ts";
 import type { Communicator } from "./communicator.ts";
 
 /** Elements that are sent at once: 16 MiB, a multiple of what views are aligned to. */
@@ -18,7 +17,7 @@ export async function broadcastTensors(
 ): Promise<void> {
   if (ranks.size === 1) return;
   using _scope = gpu.scope();
-  for (const bucket of [...tensors].flatMap(buckets)) {
+  for (const bucket of [...tensors].flatMap((tensor) => buckets(tensor))) {
     const bytes = ranks.rank === 0
       ? new Uint8Array(await gpu.readBytes(bucket))
       : new Uint8Array(bucket.bytes);
@@ -27,39 +26,24 @@ export async function broadcastTensors(
   }
 }
 
-/**
- * Adds flat tensors up over the ranks, a bucket being summed while the next is read from the device. Every rank ends
- * with the same bits.
- *
- * @param sum Adds the values of a bucket up over the ranks, in place.
- */
-export async function sumTensors(
-  gpu: Gpu,
-  ranks: Communicator,
-  tensors: readonly Tensor[],
-  sum: (values: Float32Array<ArrayBuffer>) => Promise<unknown> = (values) => ranks.sum(values),
-): Promise<void> {
-  if (ranks.size === 1) return;
-  using _scope = gpu.scope();
-  let summed: Promise<void> | undefined;
-  for (const bucket of tensors.flatMap(buckets)) {
-    const [bytes] = await Promise.all([gpu.readBytes(bucket), summed]);
-    const values = new Float32Array(bytes);
-    summed = sum(values).then(() => gpu.write(bucket, values));
-  }
-  await summed;
-}
-
-/** Replaces flat tensors by their mean over the ranks. */
+/** Replaces flat tensors by their mean over the ranks, a bucket being summed while the next is read from the device. */
 export async function averageTensors(
   gpu: Gpu,
   ranks: Communicator,
   tensors: readonly Tensor[],
 ): Promise<void> {
-  await sumTensors(gpu, ranks, tensors, async (values) => {
+  using _scope = gpu.scope();
+  let averaged: Promise<void> | undefined;
+  const average = async (bucket: Tensor, values: Float32Array<ArrayBuffer>) => {
     await ranks.sum(values);
     for (let i = 0; i < values.length; i++) values[i]! /= ranks.size;
-  });
+    gpu.write(bucket, values);
+  };
+  for (const bucket of tensors.flatMap((tensor) => buckets(tensor))) {
+    const [bytes] = await Promise.all([gpu.readBytes(bucket), averaged]);
+    averaged = average(bucket, new Float32Array(bytes));
+  }
+  await averaged;
 }
 
 /** The elements of a flat tensor that are one rank's own, a multiple of what views are aligned to but for the last. */
@@ -91,14 +75,6 @@ export async function gatherShards(
   gpu.write(whole, new Float32Array(all.buffer, 0, whole.size));
 }
 
-/** Clears the gradients that no sample of this rank has reached, so that they can be added to other ranks'. */
-export function fillGradients(gpu: Gpu, groups: readonly ParameterGroup[]): void {
-  for (const tensor of groups.flatMap(({ tensors }) => tensors)) {
-    if (!tensor.gradFilled) gpu.clear(tensor.grad!);
-    tensor.gradFilled = true;
-  }
-}
-
 /** What must be the same on all ranks, by name. */
 export type Facts = Readonly<Record<string, unknown>>;
 
@@ -127,11 +103,11 @@ export async function requireAgreement(ranks: Communicator, facts: Facts): Promi
   }
 }
 
-/** The pieces in which a tensor is sent; they belong to the innermost scope. */
-function buckets(tensor: Tensor): Tensor[] {
-  const count = Math.ceil(tensor.size / BUCKET);
+/** The pieces in which a flat tensor is sent, of `most` elements; they belong to the innermost scope. */
+export function buckets(tensor: Tensor, most: number = BUCKET): Tensor[] {
+  const count = Math.ceil(tensor.size / most);
   return Array.from(
     { length: count },
-    (_, i) => tensor.view([Math.min(BUCKET, tensor.size - i * BUCKET)], i * BUCKET),
+    (_, i) => tensor.view([Math.min(most, tensor.size - i * most)], i * most),
   );
 }

@@ -4,7 +4,8 @@ import type { Tensor } from "../kernels/runtime/tensor.ts";
 import type { Batch } from "../model/batch.ts";
 import type { Trainable } from "../model/trainable.ts";
 import { ALONE, type Communicator } from "./communicator.ts";
-import { averageTensors, fillGradients, sumTensors } from "./data_parallel.ts";
+import { averageTensors } from "./data_parallel.ts";
+import { GradientSums } from "./gradient_sums.ts";
 import { sumInHalf } from "./half_sum.ts";
 import type { StepMetrics } from "./metrics.ts";
 import { AdamW } from "./optimizer.ts";
@@ -110,6 +111,8 @@ export class Trainer implements Disposable {
     const [labels = 0, sequences = 0, tokens = 0, samples = 0] = await this.#ranks.sum(
       Float64Array.of(labelRows.length, lengths.length, ids.length, batch.samples),
     );
+    const updates = this.#isUpdate(step) && this.#learnt + labels > 0;
+    using sums = updates && this.#ranks.size > 1 && !this.#local ? this.#gradientSums() : undefined;
     if (labelRows.length > 0) {
       using scope = this.#gpu.scope();
       using tape = startTape(this.#gpu, this.#options.checkpointActivations);
@@ -119,14 +122,16 @@ export class Trainer implements Disposable {
       this.#losses.push(scope.release(loss));
       if (auxLoss) this.#auxLosses.push(scope.release(auxLoss));
       using seed = this.#optimizer.seed();
-      tape.backward(auxLoss ? [loss, auxLoss] : [loss], seed);
+      const parameters = tape.play(auxLoss ? [loss, auxLoss] : [loss], seed);
+      for (const parameter of parameters) await sums?.complete(parameter);
     }
     if (labels > 0) {
       this.#learnt++;
       this.#tokens += tokens;
       this.#samples += samples;
     }
-    if (this.#isUpdate(step) && this.#learnt > 0) await this.#update(epoch, step);
+    await sums?.finish();
+    if (updates) await this.#update(epoch, step);
     this.#gpu.submit();
     return this.#pending.length >= this.#readEvery ? await this.flush() : [];
   }
@@ -183,6 +188,13 @@ export class Trainer implements Disposable {
     return this.#ranks.size > 1 && (this.#options.localSteps ?? 1) > 1;
   }
 
+  #gradientSums(): GradientSums {
+    const sum = this.#options.halfSums
+      ? (values: Float32Array<ArrayBuffer>) => sumInHalf(this.#ranks, values)
+      : undefined;
+    return new GradientSums(this.#gpu, this.#ranks, this.#model.groups, sum);
+  }
+
   async #average(): Promise<void> {
     const values = this.#model.groups.map(({ values }) => values);
     await averageTensors(this.#gpu, this.#ranks, values);
@@ -212,14 +224,6 @@ export class Trainer implements Disposable {
   }
 
   async #update(epoch: number, step: number): Promise<void> {
-    const { groups } = this.#model;
-    fillGradients(this.#gpu, groups);
-    if (!this.#local) {
-      const sum = this.#options.halfSums
-        ? (values: Float32Array<ArrayBuffer>) => sumInHalf(this.#ranks, values)
-        : undefined;
-      await sumTensors(this.#gpu, this.#ranks, groups.map(({ gradients }) => gradients), sum);
-    }
     const { epochs, stepsPerEpoch, learningRates, warmupSteps } = this.#options;
     const at = epoch * stepsPerEpoch + step + 1;
     const rates = Object.fromEntries(
