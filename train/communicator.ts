@@ -14,6 +14,8 @@ export interface Communicator extends AsyncDisposable {
   readonly size: number;
   /** This process among those of its machine, from 0. */
   readonly localRank: number;
+  /** Processes of its machine. */
+  readonly localSize: number;
   /** Name of its machine. */
   readonly host: string;
   /** Adds numbers up over the ranks, in place; every rank gets the same bits. */
@@ -37,6 +39,7 @@ export const ALONE: Communicator = {
   rank: 0,
   size: 1,
   localRank: 0,
+  localSize: 1,
   host: "localhost",
   sum: (values) => Promise.resolve(values),
   max: (values) => Promise.resolve(values),

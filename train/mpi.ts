@@ -34,6 +34,7 @@ class MpiCommunicator implements Communicator {
   readonly rank: number;
   readonly size: number;
   readonly localRank: number;
+  readonly localSize: number;
   readonly host: string;
   readonly #mpi: OpenMpi;
   readonly #timeout: number;
@@ -72,6 +73,7 @@ class MpiCommunicator implements Communicator {
     );
     const local = Deno.UnsafePointer.create(machine[0]!);
     this.localRank = integer((out) => call.MPI_Comm_rank(local, out));
+    this.localSize = integer((out) => call.MPI_Comm_size(local, out));
     const name = new Uint8Array(256);
     const length = integer((out) => call.MPI_Get_processor_name(name, out));
     this.host = new TextDecoder().decode(name.subarray(0, length));

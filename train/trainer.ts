@@ -31,6 +31,11 @@ export interface TrainerOptions {
   readonly ranks?: Communicator;
   /** Whether gradients are sent to other ranks in half precision. */
   readonly halfSums?: boolean;
+  /**
+   * Whether gradients are sent while the backward pass goes on. Unless given, they are but where all ranks compute on the
+   * processor of one machine: there a sum only takes time from the pass.
+   */
+  readonly overlap?: boolean;
   /** Updates that each rank makes by itself before weights are averaged; 1, the default, adds gradients up instead. */
   readonly localSteps?: number;
 }
@@ -76,6 +81,7 @@ export class Trainer implements Disposable {
   readonly #optimizer: AdamW;
   readonly #options: TrainerOptions;
   readonly #ranks: Communicator;
+  readonly #overlap: boolean;
   #losses: Tensor[] = [];
   #auxLosses: Tensor[] = [];
   #learnt = 0;
@@ -93,6 +99,8 @@ export class Trainer implements Disposable {
     this.#optimizer = optimizer;
     this.#options = options;
     this.#ranks = options.ranks ?? ALONE;
+    const { size, localSize } = this.#ranks;
+    this.#overlap = options.overlap ?? !(model.gpu.info.software && size === localSize);
     this.#updates = updates;
   }
 
@@ -123,7 +131,7 @@ export class Trainer implements Disposable {
       if (auxLoss) this.#auxLosses.push(scope.release(auxLoss));
       using seed = this.#optimizer.seed();
       const parameters = tape.play(auxLoss ? [loss, auxLoss] : [loss], seed);
-      for (const parameter of parameters) await sums?.complete(parameter);
+      for (const parameter of parameters) if (this.#overlap) await sums?.complete(parameter);
     }
     if (labels > 0) {
       this.#learnt++;
