@@ -8,6 +8,7 @@ import { rougeL } from "../model/metrics/rouge_l.ts";
 import { vqaAccuracy, vqaAnswer } from "../model/metrics/vqa.ts";
 import { Random } from "../model/random.ts";
 import captions from "./fixtures/metrics/captions.json" with { type: "json" };
+import raw from "./fixtures/metrics/raw_captions.json" with { type: "json" };
 import vqa from "./fixtures/metrics/vqa.json" with { type: "json" };
 
 const items: readonly Captioned[] = captions.items;
@@ -32,20 +33,27 @@ Deno.test("CIDEr is the reference implementation's", () => {
   assertAlmostEquals(mean(each), captions.cider, 1e-12);
 });
 
-Deno.test("captions are split as the Penn Treebank splits them, without punctuation", () => {
-  const split = {
-    "A man, riding a horse.": "a man riding a horse",
-    "It isn't the man's hat; they'll see!": "it is n't the man 's hat they 'll see",
-    "Two T-shirts (one red) cost $5.50 at 10:30":
-      "two t-shirts -lrb- one red -rrb- cost $ 5.50 at 10:30",
-    'The dogs\' bowls -- "empty"...': "the dogs bowls empty",
-    "You cannot see the U.S. flag": "you can not see the u.s. flag",
-    "1,000 cars & 2nd street": "1,000 cars & 2nd street",
-    "一只红色的狗。": "一 只 红 色 的 狗",
-    "  ": "",
-  };
-  for (const [text, tokens] of Object.entries(split)) {
-    assertEquals(captionTokens(text).join(" "), tokens);
+Deno.test("captions are split as COCO's evaluation splits them by Stanford's tokenizer", () => {
+  for (const [text, tokens] of raw.tokens) {
+    assertEquals(captionTokens(text!).join(" "), tokens!.trim(), text);
+  }
+  assertEquals(captionTokens("一只红色的狗。").join(" "), "一 只 红 色 的 狗");
+});
+
+Deno.test("raw captions get the reference implementation's figures", () => {
+  const split: Captioned[] = raw.items.map(({ caption, references }) => ({
+    caption: captionTokens(caption),
+    references: references.map(captionTokens),
+  }));
+  const counts = split.map(({ caption, references }) => bleuCounts(caption, references));
+  const sums = counts.reduce((a, b) => a.map((one, i) => one + b[i]!));
+  assertAlmostEquals(bleu4(sums), raw.bleu_4, 1e-12);
+  const rouge = split.map(({ caption, references }) => rougeL(caption, references));
+  const ciders = cider(split);
+  for (const i of split.keys()) {
+    assertAlmostEquals(bleu4(counts[i]!), raw.bleu_4_each[i]!, 1e-12);
+    assertAlmostEquals(rouge[i]!, raw.rouge_l_each[i]!, 1e-12);
+    assertAlmostEquals(ciders[i]!, raw.cider_each[i]!, 1e-12);
   }
 });
 
