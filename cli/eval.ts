@@ -3,12 +3,12 @@
 import { join } from "@std/path";
 import { modelFolder, requireRoot } from "../data/model_folder.ts";
 import { decodePicture } from "../data/picture.ts";
-import { GlimpseError } from "../kernels/runtime/errors.ts";
+import { DataError, GlimpseError } from "../kernels/runtime/errors.ts";
 import { describe } from "../model/describe.ts";
 import { Random } from "../model/random.ts";
 import { dataOptions, evaluateData } from "./eval_data.ts";
 import { modelOptions, openModel, SAMPLING } from "./model_options.ts";
-import { integer, path, text } from "./option_kinds.ts";
+import { choice, integer, path, text } from "./option_kinds.ts";
 import { type OptionValues, parseOptions } from "./options.ts";
 
 const ANSWER = "Answer";
@@ -40,6 +40,11 @@ export const options = {
     default: 2026,
     min: 0,
   }),
+  on_bad_sample: choice(["stop", "skip"], {
+    section: ANSWER,
+    help: "What to do at a picture or row that cannot be used; skipped ones are named and counted.",
+    default: "skip",
+  }),
   ...dataOptions,
 };
 
@@ -60,11 +65,18 @@ async function describePictures(given: OptionValues<typeof options>): Promise<nu
   const { gpu, model } = opened;
   const question = given.prompt.includes("<image>") ? given.prompt : `<image>\n\n${given.prompt}`;
   console.log(`${gpu.info.name}: ${(model.vlm.parameters.count / 1e6).toFixed(2)} M parameters`);
+  let skipped = 0;
   for (const name of names) {
+    const picture = await decodePicture(join(images, name)).catch((error) => {
+      if (!(error instanceof DataError) || given.on_bad_sample === "stop") throw error;
+      console.error(`skipped: ${error.message}\n`);
+      skipped++;
+    });
+    if (!picture) continue;
     console.log(`[${name}]`);
     console.log(`👶: ${question.replaceAll("\n", "\\n")}`);
     await write("🤖️: ");
-    const answer = describe(model, await decodePicture(join(images, name)), question, {
+    const answer = describe(model, picture, question, {
       maxNewTokens: given.max_new_tokens ?? 512,
       temperature: given.temperature,
       topP: given.top_p,
@@ -74,6 +86,8 @@ async function describePictures(given: OptionValues<typeof options>): Promise<nu
     for await (const piece of answer) await write(piece);
     console.log("\n");
   }
+  if (skipped === names.length) throw new DataError(`No picture in ${images} can be read.`);
+  if (skipped > 0) console.error(`${skipped} of ${names.length} pictures could not be read.`);
   return 0;
 }
 

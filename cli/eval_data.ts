@@ -1,30 +1,22 @@
 /** `eval.ts --data_path`: measures a model, or two, on a data set. */
 
-import { basename, join } from "@std/path";
+import { basename } from "@std/path";
 import { VlmDataset } from "../data/dataset.ts";
-import { writeFileAtomic } from "../data/files.ts";
-import {
-  loadClipConfig,
-  loadImageProcessor,
-  loadTokenizer,
-  modelFolder,
-} from "../data/model_folder.ts";
+import { loadClipConfig, loadImageProcessor, loadTokenizer } from "../data/model_folder.ts";
 import { picturesBeside } from "../data/picture_source.ts";
-import { encodePng } from "../data/png.ts";
 import { UsageError } from "../kernels/runtime/errors.ts";
 import { Gpu } from "../kernels/runtime/gpu.ts";
 import { patchCount } from "../model/config.ts";
 import { evaluate } from "../train/evaluation/evaluate.ts";
-import { bestAndWorst, evaluationPage } from "../train/evaluation/page.ts";
 import {
   type Measured,
   summarize,
   type Summary,
   summaryCells,
   summaryJson,
-  summaryMarkdown,
 } from "../train/evaluation/summary.ts";
-import { loadChosen, type ModelChoice } from "./model_options.ts";
+import { progress, tableText, writeResults } from "./eval_output.ts";
+import { chosenFolder, loadChosen, type ModelChoice } from "./model_options.ts";
 import { flag, integer, path, text, zeroOrOne } from "./option_kinds.ts";
 import type { OptionValues } from "./options.ts";
 
@@ -75,13 +67,14 @@ export const dataOptions = {
     help: "Name of other weights to measure beside these (a folder with --load_from).",
     placeholder: "NAME",
   }),
-  out: path({ section: DATA, help: "Folder for results.json, results.md and results.html." }),
+  out: path({ section: DATA, help: "Folder for the results: JSON, Markdown, a page." }),
   json: flag({ section: DATA, help: "Print results.json instead of the table." }),
 };
 
 type Given = OptionValues<typeof dataOptions> & ModelChoice & {
   readonly max_new_tokens: number | undefined;
   readonly seed: number;
+  readonly on_bad_sample: "stop" | "skip";
 };
 
 /** Tokens of an answer at most, unless told otherwise. */
@@ -90,6 +83,7 @@ const MOST_TOKENS = 128;
 /** Measures. */
 export async function evaluateData(given: Given, dataPath: string): Promise<number> {
   using dataset = await openDataset(given, dataPath);
+  if (given.out !== undefined) await Deno.mkdir(given.out, { recursive: true });
   const rows = chosenRows(dataset.length, given.rows);
   using gpu = await Gpu.open(given.device);
   const skipped: string[] = [];
@@ -104,7 +98,10 @@ export async function evaluateData(given: Given, dataPath: string): Promise<numb
       generate: given.generate,
       blind: given.blind,
       maxNewTokens: given.max_new_tokens ?? MOST_TOKENS,
-      onSkip: ({ message }) => first && skipped.push(message),
+      onSkip: (error) => {
+        if (given.on_bad_sample === "stop") throw error;
+        if (first) skipped.push(error.message);
+      },
       onProgress: progress(name),
     });
     models.push({ name, items });
@@ -120,6 +117,7 @@ export async function evaluateData(given: Given, dataPath: string): Promise<numb
       max_new_tokens: given.max_new_tokens ?? MOST_TOKENS,
       generate: given.generate,
       blind: given.blind,
+      dtype: given.dtype,
       seed: given.seed,
     },
     models: models.map(({ name }) => name),
@@ -128,15 +126,7 @@ export async function evaluateData(given: Given, dataPath: string): Promise<numb
   const json = summaryJson(summary, models);
   console.log(given.json ? json : tableText(summaryCells(summary)));
   for (const why of skipped) console.error(`skipped: ${why}`);
-  if (given.out !== undefined) {
-    const pictures = await shownPictures(dataset, models[0]!);
-    await Deno.mkdir(given.out, { recursive: true });
-    await writeFileAtomic(join(given.out, "results.json"), json);
-    await writeFileAtomic(join(given.out, "results.md"), summaryMarkdown(summary));
-    const page = evaluationPage(summary, models, pictures);
-    await writeFileAtomic(join(given.out, "results.html"), page);
-    console.error(`The results are in ${given.out}.`);
-  }
+  if (given.out !== undefined) await writeResults(given.out, dataset, summary, models);
   return 0;
 }
 
@@ -152,13 +142,9 @@ function choices(given: Given): ModelChoice[] {
 }
 
 async function openDataset(given: Given, dataPath: string): Promise<VlmDataset> {
-  const { root, save_dir, vision_path, load_from } = given;
-  const folder = modelFolder(root, {
-    ...(save_dir !== undefined && { out: save_dir }),
-    ...(vision_path !== undefined && { vision: vision_path }),
-  });
+  const folder = chosenFolder(given);
   const [{ files }, { config }, clip] = await Promise.all([
-    loadTokenizer(load_from === "model" ? folder.tokenizer : load_from),
+    loadTokenizer(folder.tokenizer),
     loadImageProcessor(folder.vision),
     loadClipConfig(folder.vision),
   ]);
@@ -175,42 +161,4 @@ async function openDataset(given: Given, dataPath: string): Promise<VlmDataset> 
 function chosenRows(length: number, wanted: number = length): number[] {
   const count = Math.min(wanted, length);
   return Array.from({ length: count }, (_, i) => Math.floor(i * length / count));
-}
-
-async function shownPictures(
-  dataset: VlmDataset,
-  { items }: Measured,
-): Promise<Map<number, Uint8Array[]>> {
-  const { best, worst } = bestAndWorst(items);
-  const shown = new Map<number, Uint8Array[]>();
-  for (const i of [...best, ...worst]) {
-    const { index } = items[i]!;
-    const { pictures } = await dataset.sample(index);
-    const files = pictures.map((picture) => encodePng(picture, dataset.processor.size));
-    shown.set(index, await Promise.all(files));
-  }
-  return shown;
-}
-
-function tableText(cells: readonly (readonly string[])[]): string {
-  const widths = cells[0]!.map((_, i) => Math.max(...cells.map((row) => row[i]?.length ?? 0)));
-  return cells.map((row) => row.map((cell, i) => cell.padEnd(widths[i]!)).join("  ").trimEnd())
-    .join("\n");
-}
-
-function progress(name: string): (done: number, total: number) => void {
-  const terminal = Deno.stderr.isTerminal();
-  const began = performance.now();
-  let shownAt = began;
-  return (done, total) => {
-    const now = performance.now();
-    if (now - shownAt < (terminal ? 200 : 10_000) && done < total) return;
-    shownAt = now;
-    const left = done > 0 ? (now - began) / 1000 * (total - done) / done : NaN;
-    const line = `${name}: ${done} of ${total} rows` +
-      (Number.isFinite(left) && done < total ? `, ${Math.ceil(left)} s left` : "");
-    if (!terminal) return done < total && console.error(line);
-    const text = done < total ? line : "";
-    Deno.stderr.writeSync(new TextEncoder().encode(`\r\x1b[2K${text}`));
-  };
 }

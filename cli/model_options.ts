@@ -1,10 +1,11 @@
 /** The options by which commands that talk to a model find it. */
 
-import { modelFolder } from "../data/model_folder.ts";
+import { type ModelFolder, modelFolder } from "../data/model_folder.ts";
 import { type ChatModel, loadChatModel } from "../data/vlm_folder.ts";
 import { Gpu } from "../kernels/runtime/gpu.ts";
+import { choosePrecision } from "../train/precision.ts";
 import { weightPath } from "../train/settings.ts";
-import { integer, number, type Option, path, text, zeroOrOne } from "./option_kinds.ts";
+import { choice, integer, number, type Option, path, text, zeroOrOne } from "./option_kinds.ts";
 import type { OptionValues } from "./options.ts";
 
 const MODEL = "Model";
@@ -41,6 +42,11 @@ export const modelOptions = {
     help: "Whether it is a mixture of experts.",
     default: false,
   }),
+  tokenizer_path: path({
+    section: MODEL,
+    help: "Folder of the tokenizer.",
+    defaultText: "model, or the folder of --load_from",
+  }),
   vision_path: path({
     section: MODEL,
     help: "Folder of the CLIP vision tower.",
@@ -52,10 +58,23 @@ export const modelOptions = {
     default: "gpu",
     placeholder: "NAME",
   }),
+  dtype: choice(["float32", "float16", "bfloat16"], {
+    section: MODEL,
+    help: "Numbers that matrix products multiply; half precision takes half the memory.",
+    default: "float32",
+  }),
 } as const;
 
 /** What those options read. */
 export type ModelChoice = OptionValues<typeof modelOptions>;
+
+/** Where the files of the model that was chosen are. */
+export function chosenFolder(
+  { root, save_dir, tokenizer_path, vision_path, load_from }: ModelChoice,
+): ModelFolder {
+  const tokenizer = tokenizer_path ?? (load_from === "model" ? undefined : load_from);
+  return modelFolder(root, { out: save_dir, tokenizer, vision: vision_path });
+}
 
 /** A device with a model on it. */
 export interface OpenModel extends Disposable {
@@ -90,12 +109,13 @@ export async function loadChosen(
   choice: ModelChoice,
   weight: string = choice.weight,
 ): Promise<ChatModel> {
-  const { root, save_dir, vision_path, load_from, hidden_size, use_moe } = choice;
-  const folder = modelFolder(root, { out: save_dir, vision: vision_path });
+  const { load_from, hidden_size, use_moe } = choice;
+  const folder = chosenFolder(choice);
   const native = load_from === "model";
   return await loadChatModel(gpu, {
     weights: native ? weightPath(folder.out, weight, hidden_size, use_moe) : load_from,
-    tokenizer: native ? folder.tokenizer : load_from,
+    tokenizer: folder.tokenizer,
+    precision: choosePrecision(gpu.info, choice.dtype),
     vision: folder.vision,
     language: native
       ? {

@@ -31,6 +31,7 @@ export function readQuestion(
   const answer = text(row.answer) ?? text(row.label) ?? (answers && mostFrequent(answers));
   if (answer === undefined) throw new DataError("the question has no answer.");
   const category = text(row.category);
+  const id = text(row.question_id);
   const make = (asked: string, right: string, more: Partial<ConversationRow> = {}) => ({
     conversations: [
       { role: "user", content: asked.includes("<image>") ? asked : places(pictures) + asked },
@@ -38,6 +39,7 @@ export function readQuestion(
     ],
     ...more,
     ...(category !== undefined && { category }),
+    ...(id !== undefined && { id }),
   });
   if (answers) return make(question, answer, { answers });
   const options = textsOf(row.choices) ?? textsOf(row.options);

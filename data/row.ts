@@ -16,6 +16,8 @@ export interface ConversationRow {
   readonly choices?: readonly string[];
   /** Which kind of question it is. */
   readonly category?: string;
+  /** The question's number, where the data number them. */
+  readonly id?: string;
 }
 
 /**

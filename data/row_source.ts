@@ -4,6 +4,7 @@ import { openCsv } from "./csv.ts";
 import { isJsonArray, openJson } from "./json_file.ts";
 import { JsonlFile } from "./jsonl.ts";
 import { ParquetFile } from "./parquet.ts";
+import { isVqaQuestions, openVqa } from "./vqa_files.ts";
 
 /** What finds the rows of a file again without going through it; workers share it. */
 export type RowIndex = Float64Array<SharedArrayBuffer>;
@@ -33,7 +34,7 @@ export interface RowSource extends Disposable {
 
 /**
  * Opens a data set by its ending: `.csv` and `.tsv` with names of columns in their first line, `.json`
- * with an array as LLaVA has it, `.parquet`, anything else with a JSON value a line.
+ * with an array as LLaVA has it or with VQA's questions, `.parquet`, anything else with a JSON value a line.
  *
  * @param index That of the same file, opened before.
  * @throws {DataError} where it cannot be read.
@@ -41,6 +42,7 @@ export interface RowSource extends Disposable {
 export function openRows(path: string, index?: RowIndex): RowSource {
   const ending = /\.[^./\\]*$/.exec(path)?.[0].toLowerCase();
   if (ending === ".csv" || ending === ".tsv") return openCsv(path, index);
+  if (isVqaQuestions(path)) return openVqa(path);
   if (ending === ".json" && isJsonArray(path)) return openJson(path, index);
   if (ending === ".parquet") return ParquetFile.open(path);
   return JsonlFile.open(path, index);

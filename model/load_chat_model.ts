@@ -1,5 +1,6 @@
 import { FormatError, UsageError } from "../kernels/runtime/errors.ts";
 import type { Gpu } from "../kernels/runtime/gpu.ts";
+import type { Precision } from "../kernels/runtime/precision.ts";
 import type { ChatModel } from "./chat_model.ts";
 import { type MiniMindOptions, miniMindOptions } from "./config.ts";
 import { readVlm } from "./load_vlm.ts";
@@ -15,6 +16,8 @@ export interface ChatSource {
   readonly tokenizer: string;
   /** Folder of the vision tower. */
   readonly vision: string;
+  /** To what the operands of matrix products are rounded; float32 unless given. */
+  readonly precision?: Precision;
   /** What the model must be, if anything; the rest is read from its files. */
   readonly language?: MiniMindOptions;
 }
@@ -38,6 +41,7 @@ export async function readChatModel(
     weights: source.weights,
     vision: source.vision,
     language,
+    precision: source.precision,
     normalization: { imageMean: processor.mean, imageStd: processor.std },
     random: new Random(0),
   });

@@ -30,6 +30,8 @@ export interface EvaluationOptions {
 export interface ItemResult {
   /** The row, from 0. */
   readonly index: number;
+  /** The question's number in the data, where it has one. */
+  readonly id?: string;
   /** The first question. */
   readonly question: string;
   /** What is right to say. */
@@ -49,6 +51,7 @@ export interface ItemResult {
 }
 
 interface Item {
+  readonly id?: string | undefined;
   readonly sample: Sample;
   readonly question: string;
   readonly answers: readonly string[];
@@ -109,8 +112,9 @@ async function read(
   const messages = [{ role: "user", content: question }];
   return {
     sample,
+    id: row.id,
     question,
-    answers: [...new Set([answer, ...row.answers ?? []])],
+    answers: [answer, ...without(row.answers ?? [], answer)],
     choices: row.choices,
     category: row.category,
     prompt: encodePrompt(tokenizer, template, messages, vlm.tokensPerPicture),
@@ -136,12 +140,13 @@ async function measure(
   const blindLosses = exchanged && await losing(model, items, exchanged);
   const chosen = await choosing(model, items, features, starts);
   const blindChosen = exchanged && await choosing(model, items, exchanged, starts);
-  const results = items.map(({ sample, question, answers, category }, i): ItemResult => {
+  const results = items.map(({ sample, id, question, answers, category }, i): ItemResult => {
     const choices = chosen.get(i);
     const blindChoices = blindChosen?.get(i);
     const sees = sample.pictures.length > 0;
     return {
       index: sample.index,
+      ...(id !== undefined && { id }),
       question,
       answers,
       ...(category !== undefined && { category }),
@@ -165,6 +170,12 @@ async function measure(
     told(i + 1);
   }
   return results;
+}
+
+/** A list without the first of some text; that others say the same too may count. */
+function without(texts: readonly string[], text: string): readonly string[] {
+  const at = texts.indexOf(text);
+  return at < 0 ? texts : texts.toSpliced(at, 1);
 }
 
 function losing(model: ChatModel, items: readonly Item[], features: Tensor | undefined) {

@@ -63,7 +63,6 @@ function choiceMeasures(items: readonly ItemResult[]): (NamedMeasure | undefined
   const isRight = (item: ItemResult) => Number(item.said === rightChoice(item));
   const isYesNo = ({ choices = {} }: ItemResult) => "Yes" in choices && "No" in choices;
   const yes = (item: ItemResult) => isYesNo(item) && item.said === "Yes";
-  const categories = [...new Set(items.flatMap((item) => item.choices ? item.category ?? [] : []))];
   const f1 = ([right = 0, said = 0, meant = 0]: readonly number[]) => 2 * right / (said + meant);
   return [
     share("accuracy", "Right choices", (item) => [isRight(item), 1]),
@@ -100,7 +99,7 @@ function choiceMeasures(items: readonly ItemResult[]): (NamedMeasure | undefined
       "Share of yes",
       (item) => isYesNo(item) ? [Number(yes(item)), 1] : undefined,
     ),
-    ...categories.map((category) =>
+    ...categoriesOf(items.filter(({ choices }) => choices)).map((category) =>
       share(
         `accuracy: ${category}`,
         `Right choices: ${category}`,
@@ -108,6 +107,10 @@ function choiceMeasures(items: readonly ItemResult[]): (NamedMeasure | undefined
       )
     ),
   ];
+}
+
+function categoriesOf(items: readonly ItemResult[]): string[] {
+  return [...new Set(items.flatMap(({ category }) => category ?? []))];
 }
 
 function textMeasures(items: readonly ItemResult[]): (NamedMeasure | undefined)[] {
@@ -118,6 +121,7 @@ function textMeasures(items: readonly ItemResult[]): (NamedMeasure | undefined)[
   }]));
   const ciders = cider([...tokens.values()]);
   const ciderOf = new Map([...tokens.keys()].map((item, i) => [item, ciders[i]!]));
+  const vqa = ({ said = "", answers }: ItemResult) => vqaAccuracy(said, answers);
   const mean = (
     name: string,
     title: string,
@@ -148,7 +152,17 @@ function textMeasures(items: readonly ItemResult[]): (NamedMeasure | undefined)[
       ({ said = "", answers }) =>
         Number(answers.some((answer) => vqaAnswer(answer) === vqaAnswer(said))),
     ),
-    mean("vqa_accuracy", "VQA accuracy", ({ said = "", answers }) => vqaAccuracy(said, answers)),
+    mean("vqa_accuracy", "VQA accuracy", vqa),
+    ...categoriesOf(answered).map((category) =>
+      make(
+        items,
+        `vqa_accuracy: ${category}`,
+        `VQA accuracy: ${category}`,
+        (item) => tokens.has(item) && item.category === category ? [vqa(item), 1] : undefined,
+        ratio,
+        true,
+      )
+    ),
   ];
 }
 

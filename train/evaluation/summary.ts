@@ -64,7 +64,7 @@ export function summarize(models: readonly Measured[], seed: number): SummaryRow
 /** A figure as people read it. */
 export function figure(value: number, share: boolean): string {
   if (!Number.isFinite(value)) return "–";
-  if (share) return `${(100 * value).toFixed(1)}%`;
+  if (share) return `${(100 * value).toFixed(1).replace("-0.0", "0.0")}%`;
   const size = Math.abs(value);
   return size < 10
     ? value.toFixed(3)
