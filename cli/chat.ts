@@ -19,7 +19,10 @@ const ANSWER = "Answer";
 /** The options of `chat`. */
 export const options = {
   ...modelOptions,
-  image: paths({ section: TALK, help: "Picture to talk about; may be given several times." }),
+  image: paths({
+    section: TALK,
+    help: "Picture to talk about, a file or a URL; may be given several times.",
+  }),
   prompt: text({
     section: TALK,
     help: "Question to answer, and no more (-p for short); without it, questions are typed.",
@@ -64,8 +67,8 @@ export async function run(args: readonly string[]): Promise<number> {
   const chat = new ChatSession(engine, settings, o.system);
   const protocol = o.show === "auto" ? pictureProtocol((name) => Deno.env.get(name)) : o.show;
   const isTerminal = Deno.stdin.isTerminal() && Deno.stdout.isTerminal();
-  const show = async (path: string): Promise<void> => {
-    const picture = await chat.show(path);
+  const show = async (path: string, signal?: AbortSignal): Promise<void> => {
+    const picture = await chat.show(path, signal);
     if (!isTerminal || o.prompt !== undefined) return;
     const pixels = fromPlanes(picture.pixels, opened.model.processor.size);
     await write(pictureSequence(protocol, pixels, picture.file));
@@ -79,7 +82,7 @@ export async function run(args: readonly string[]): Promise<number> {
   for (;;) {
     const line = await terminal.readLine("› ");
     if (line === undefined || /^\/(quit|exit)\s*$/.test(line)) return 0;
-    await turn(chat, line, show, o.stats, (answer) => terminal.onInterrupt(() => answer.cancel()));
+    await turn(chat, line, show, o.stats, (stop) => terminal.onInterrupt(stop));
   }
 }
 
@@ -118,24 +121,26 @@ async function answerLines(
 async function turn(
   chat: ChatSession,
   line: string,
-  show: (path: string) => Promise<void>,
+  show: (path: string, signal: AbortSignal) => Promise<void>,
   stats: boolean,
-  listen: (answer: Answer) => () => void,
+  listen: (stop: () => void) => () => void,
 ): Promise<void> {
   try {
     if (line.trim() === "") return;
     const [, path] = /^\/image\s+(.+?)\s*$/s.exec(line) ?? [];
-    if (path !== undefined) return await show(path.replace(/^(["'])(.*)\1$/, "$2"));
-    if (/^\/image\s*$/.test(line)) throw new UsageError("/image needs the path of a picture.");
+    if (path !== undefined) {
+      const stop = new AbortController();
+      const heard = listen(() => stop.abort());
+      return await show(path.replace(/^(["'])(.*)\1$/, "$2"), stop.signal).finally(heard);
+    }
+    if (/^\/image\s*$/.test(line)) {
+      throw new UsageError("/image needs the path or the URL of a picture.");
+    }
     const isAgain = /^\/again\s*$/.test(line);
     if (line.startsWith("/") && !isAgain) return await write(dim(await chat.obey(line)) + "\n");
     const answer = isAgain ? chat.again() : chat.ask(line);
-    const stop = listen(answer);
-    try {
-      await say(chat, answer, stats);
-    } finally {
-      stop();
-    }
+    const heard = listen(() => answer.cancel());
+    await say(chat, answer, stats).finally(heard);
   } catch (error) {
     if (!(error instanceof GlimpseError) && !(error instanceof Deno.errors.NotCapable)) throw error;
     await write(`${error.message}\n`);

@@ -6,6 +6,7 @@ import { UsageError } from "../kernels/runtime/errors.ts";
 import { PICTURE, type Turn } from "../model/prompt.ts";
 import type { Answer } from "../serve/answer.ts";
 import type { Engine, Picture } from "../serve/engine.ts";
+import { fetchPicture } from "../serve/fetch_picture.ts";
 import { suggestion } from "./nearest.ts";
 
 /** How answers are generated. */
@@ -37,7 +38,7 @@ const RANGES: Readonly<Record<keyof ChatSettings, [least: number, most: number, 
 
 /** A picture that is about to be shown. */
 export interface ShownPicture extends Picture {
-  /** Its path, as it was typed. */
+  /** Its path or URL, as it was typed. */
   readonly path: string;
   /** The bytes of its file. */
   readonly file: Uint8Array<ArrayBuffer>;
@@ -52,7 +53,7 @@ interface Said {
 
 /** The commands, and what each does. */
 export const COMMANDS: Readonly<Record<string, string>> = {
-  "/image PATH": "show a picture with the next question",
+  "/image PATH": "show a picture, from a file or a URL, with the next question",
   "/again": "answer the last question anew",
   "/clear": "begin anew",
   "/set NAME VALUE": "change how answers are generated; alone it lists the settings",
@@ -60,6 +61,22 @@ export const COMMANDS: Readonly<Record<string, string>> = {
   "/help": "this list",
   "/quit": "leave",
 };
+
+/** Bytes of a picture from the network at most. */
+const MOST_BYTES = 16_000_000;
+
+async function fetched(url: string, signal?: AbortSignal): Promise<Uint8Array<ArrayBuffer>> {
+  if (!URL.canParse(url)) throw new UsageError(`${url} is no URL.`);
+  const { host, hostname } = new URL(url);
+  const { state } = await Deno.permissions.query({ name: "net", host });
+  if (state !== "granted") {
+    throw new UsageError(
+      `${url} is on the network, which this chat may not use; start it as \`deno task chat:net\`.`,
+    );
+  }
+  // who typed a host means it; where it leads on to must be a public one
+  return await fetchPicture(url, { hosts: [hostname, "*"], maxBytes: MOST_BYTES, signal });
+}
 
 /** A conversation of several turns. What has been read of it is not read again. */
 export class ChatSession {
@@ -82,9 +99,18 @@ export class ChatSession {
     return this.#pictures;
   }
 
-  /** Shows a picture with the next question. */
-  async show(path: string): Promise<ShownPicture> {
-    const file = new Uint8Array(await readPicture(path));
+  /**
+   * Shows a picture with the next question.
+   *
+   * @param path Of a file, or an http(s) URL.
+   * @param signal Breaks off fetching it.
+   * @throws {DataError} when it cannot be had or is no picture.
+   * @throws {UsageError} when it is on the network and that is not permitted.
+   */
+  async show(path: string, signal?: AbortSignal): Promise<ShownPicture> {
+    const file = /^https?:\/\//i.test(path)
+      ? await fetched(path, signal)
+      : new Uint8Array(await readPicture(path));
     const picture = { ...await this.#engine.preparePicture(file), path, file };
     this.#pictures.push(picture);
     return picture;

@@ -134,6 +134,7 @@ const LOOPBACK = ["127.0.0.1", "localhost", "[::1]"];
 export async function run(args: readonly string[]): Promise<number> {
   const o = parseOptions(options, args);
   if (o.weight.length === 0) throw new UsageError("--weight names no weights.");
+  await requireHosts(o.image_hosts);
   const apiKey = Deno.env.get("GLIMPSE_API_KEY") || undefined;
   using stack = new DisposableStack();
   const gpu = stack.use(await Gpu.open(o.device));
@@ -183,6 +184,19 @@ export async function run(args: readonly string[]): Promise<number> {
   await server.finished;
   for (const { engine } of models) await engine[Symbol.asyncDispose]();
   return 0;
+}
+
+/** Makes sure that pictures may be fetched from where they are to be fetched, before anybody asks. */
+async function requireHosts(hosts: readonly string[]): Promise<void> {
+  for (const host of hosts) {
+    const named = host.includes("*") ? {} : { host };
+    const { state } = await Deno.permissions.query({ name: "net", ...named });
+    if (state === "granted") continue;
+    throw new UsageError(
+      `--image_hosts needs the network, which this task has not; start it as \`deno run --allow-read ` +
+        `--allow-ffi --allow-env --allow-net cli.ts serve --image_hosts ${hosts.join(",")} …\`.`,
+    );
+  }
 }
 
 /** Waits for a signal to stop, then until all is finished; a second signal breaks off what runs. */

@@ -1,4 +1,5 @@
 import { ApiError } from "./errors.ts";
+import { FetchError, fetchPicture, tooManyBytes } from "./fetch_picture.ts";
 import type { FileStore } from "./files.ts";
 import type { RequestPart } from "./schema.ts";
 
@@ -11,9 +12,6 @@ export interface PictureSources {
   /** Bytes of a picture at most. */
   readonly maxBytes: number;
 }
-
-const REDIRECTS = 3;
-const FETCH_MS = 15_000;
 
 /**
  * The file of a picture that a part of a request shows.
@@ -76,73 +74,18 @@ async function fetched(
   { hosts, maxBytes }: PictureSources,
   signal: AbortSignal,
 ): Promise<Uint8Array<ArrayBuffer>> {
-  const limit = AbortSignal.any([signal, AbortSignal.timeout(FETCH_MS)]);
   try {
-    for (let hop = 0, next = new URL(url); hop <= REDIRECTS; hop++) {
-      if (!isAllowed(next, hosts)) {
-        const why = hosts.length === 0
-          ? "Pictures are not fetched from URLs here; send the picture itself as a data: URL."
-          : `Pictures are not fetched from ${next.host} here.`;
-        throw new ApiError(400, why, { param, code: "image_url_not_allowed" });
-      }
-      const response = await fetch(next, { redirect: "manual", signal: limit });
-      const location = response.headers.get("location");
-      if (response.status >= 300 && response.status < 400 && location !== null) {
-        await response.body?.cancel();
-        next = new URL(location, next);
-        continue;
-      }
-      if (!response.ok) {
-        await response.body?.cancel();
-        throw new ApiError(400, `The picture's host answered ${response.status}.`, {
-          param,
-          code: "image_fetch_failed",
-        });
-      }
-      return await upTo(maxBytes, response, param);
-    }
-    throw new ApiError(400, "The picture's URL leads on too often.", {
-      param,
-      code: "image_fetch_failed",
-    });
+    return await fetchPicture(url, { hosts, maxBytes, signal });
   } catch (error) {
-    if (error instanceof ApiError) throw error;
-    throw new ApiError(400, "The picture could not be fetched.", {
-      param,
-      code: "image_fetch_failed",
-    });
+    if (!(error instanceof FetchError)) throw error;
+    const { code, message } = error;
+    throw new ApiError(code === "image_too_large" ? 413 : 400, message, { param, code });
   }
-}
-
-/** Whether a URL's host is on the list. `*` leaves out this machine and addresses in numbers. */
-export function isAllowed({ protocol, hostname }: URL, hosts: readonly string[]): boolean {
-  if (protocol !== "http:" && protocol !== "https:") return false;
-  return hosts.some((host) => {
-    if (host === "*") {
-      return hostname.includes(".") &&
-        !/[:\]]|^[\d.]+$|\.(localhost|local|internal)$/.test(hostname);
-    }
-    return host.startsWith("*.") ? hostname.endsWith(host.slice(1)) : hostname === host;
-  });
-}
-
-async function upTo(
-  most: number,
-  response: Response,
-  param: string,
-): Promise<Uint8Array<ArrayBuffer>> {
-  const parts: Uint8Array<ArrayBuffer>[] = [];
-  let length = 0;
-  for await (const part of response.body ?? []) {
-    if ((length += part.length) > most) throw tooLarge(most, param);
-    parts.push(part);
-  }
-  return await new Blob(parts).bytes();
 }
 
 /** A picture has too many bytes. */
 export function tooLarge(most: number, param?: string): ApiError {
-  return new ApiError(413, `A picture must not have more than ${most} bytes.`, {
+  return new ApiError(413, tooManyBytes(most), {
     param,
     code: "image_too_large",
   });

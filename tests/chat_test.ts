@@ -69,6 +69,42 @@ gpuTest("a conversation of several turns reads only what is new, and is saved", 
   assertThrows(() => chat.again(), UsageError);
 });
 
+gpuTest(
+  "a picture is fetched from where it is typed, and on from there to public places alone",
+  async (gpu) => {
+    const picture = await Deno.readFile(join(PICTURES, "square.png"));
+    const host = Deno.serve({ hostname: "127.0.0.1", port: 0, onListen: () => {} }, (request) => {
+      const { pathname } = new URL(request.url);
+      if (pathname === "/a.png") return new Response(picture);
+      if (pathname === "/away") {
+        return Response.redirect("http://localhost:1/a.png");
+      }
+      return new Response(null, { status: 404 });
+    });
+    using model = tinyChatModel(gpu);
+    await using engine = new Engine(model, { slots: 1, capacity: 100 });
+    const chat = new ChatSession(engine, SETTINGS);
+    const at = (path: string) => `http://127.0.0.1:${host.addr.port}${path}`;
+    const { path, file } = await chat.show(at("/a.png"));
+    assertEquals([path, file], [at("/a.png"), picture]);
+    await assertRejects(() => chat.show(at("/away")), DataError, "localhost");
+    await assertRejects(() => chat.show(at("/none")), DataError, "404");
+    await assertRejects(() => chat.show("http://"), UsageError);
+    await assertRejects(() => chat.show(at("/a.png"), AbortSignal.abort()), DataError, "wanted");
+    assertEquals(chat.pictures.length, 1);
+    await host.shutdown();
+  },
+);
+
+Deno.test({
+  name: "where the network is not permitted, a picture's URL is refused with what to type",
+  permissions: { net: false },
+  fn: async () => {
+    const chat = new ChatSession({} as Engine, SETTINGS);
+    await assertRejects(() => chat.show("https://a.example/a.png"), UsageError, "chat:net");
+  },
+});
+
 gpuTest("commands change settings and refuse what they do not know", async (gpu) => {
   using model = tinyChatModel(gpu);
   await using engine = new Engine(model, { slots: 1, capacity: 100 });

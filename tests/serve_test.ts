@@ -4,7 +4,7 @@ import OpenAI from "openai";
 import type { Gpu } from "../kernels/runtime/gpu.ts";
 import { Engine, type EngineOptions } from "../serve/engine.ts";
 import { App, type AppOptions } from "../serve/app.ts";
-import { isAllowed } from "../serve/pictures.ts";
+import { isAllowed } from "../serve/fetch_picture.ts";
 import { startServer } from "../serve/server.ts";
 import { gpuTest } from "./support/gpu.ts";
 import { tinyChatModel } from "./support/tiny_chat_model.ts";
@@ -444,6 +444,7 @@ Deno.test("pictures are fetched from named hosts only", () => {
   for (
     const host of [
       "localhost",
+      "localhost.",
       "127.0.0.1",
       "[::1]",
       "0x7f.1",
