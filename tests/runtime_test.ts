@@ -1,9 +1,10 @@
 import { assert, assertEquals, assertRejects, assertThrows } from "@std/assert";
-import { addInto, scaleInPlace } from "../kernels/elementwise.ts";
+import { addInto, fill, scaleInPlace } from "../kernels/elementwise.ts";
 import { DeviceError, OutOfMemoryError, ShapeError } from "../kernels/runtime/errors.ts";
 import { Gpu } from "../kernels/runtime/gpu.ts";
 import { LeastRecentlyUsed } from "../kernels/runtime/kernel.ts";
 import { formatBytes, sizeClass } from "../kernels/runtime/memory.ts";
+import { bindingsOf } from "../kernels/runtime/pipelines.ts";
 import { formatProfile, Profiler } from "../kernels/runtime/profiler.ts";
 import { gpuTest } from "./support/gpu.ts";
 
@@ -74,24 +75,52 @@ function storageOf(gpu: Gpu, n: number): unknown {
   return tensor.storage;
 }
 
-gpuTest("parameters of equal content share a uniform", (gpu) => {
+gpuTest("what has been bound before is found again, whatever its parameters", async (gpu) => {
   using _scope = gpu.scope();
-  const { device } = gpu;
-  const create = device.createBuffer.bind(device);
-  const made: (string | undefined)[] = [];
-  device.createBuffer = (descriptor) => {
-    made.push(descriptor.label);
-    return create(descriptor);
+  const step = (size: number) => {
+    using scope = gpu.scope();
+    const x = gpu.tensor(new Float32Array(size).fill(1), [size]);
+    for (let i = 1; i <= 5; i++) scaleInPlace(x, i);
+    const y = gpu.zeros([size]);
+    addInto(y, x);
+    return scope.keep(y);
   };
-  try {
-    const x = gpu.zeros([12]);
-    for (let i = 0; i < 5; i++) scaleInPlace(x, 0.123);
-    scaleInPlace(x, 0.124);
-    assertEquals(made.filter((label) => label === "parameters").length, 2);
-  } finally {
-    device.createBuffer = create;
-  }
-  return Promise.resolve();
+  using first = step(4000);
+  assertEquals((await gpu.read(first))[3999], 120);
+  first.dispose();
+  const before = gpu.counts;
+  using second = step(4004); // of the same size class
+  assertEquals((await gpu.read(second))[4003], 120);
+  const { bindGroups, pipelines, submits, readbacks, dispatches } = gpu.counts;
+  assertEquals([bindGroups, pipelines], [before.bindGroups, before.pipelines]);
+  assertEquals([submits - before.submits, readbacks - before.readbacks], [1, 1]);
+  assertEquals(dispatches - before.dispatches, 6);
+});
+
+gpuTest("more parameters than one submission holds make several", async (gpu) => {
+  using _scope = gpu.scope();
+  const x = gpu.empty([1]);
+  const { submits } = gpu.counts;
+  const count = 2 ** 20 / gpu.device.limits.minUniformBufferOffsetAlignment;
+  for (let i = 0; i < count; i++) fill(x, i);
+  assertEquals((await gpu.read(x))[0], count - 1);
+  assert(gpu.counts.submits > submits + 1);
+});
+
+Deno.test("the bindings that a kernel declares are read from its code", () => {
+  const code = `
+@group(0) @binding(0) var<storage, read> a: array<vec4f>;
+@group(0) @binding(1) var<storage, read_write> b: array<atomic<u32>>;
+@group(0) @binding(2) var c: texture_2d<f32>;
+@group(0) @binding(3) var d: texture_storage_2d<rgba32float, write>;
+@group(0) @binding(4) var<uniform> p: Params;`;
+  assertEquals(bindingsOf(code).map(({ visibility: _, ...rest }) => rest), [
+    { binding: 0, buffer: { type: "read-only-storage" } },
+    { binding: 1, buffer: { type: "storage" } },
+    { binding: 2, texture: { sampleType: "unfilterable-float" } },
+    { binding: 3, storageTexture: { format: "rgba32float", access: "write-only" } },
+    { binding: 4, buffer: { type: "uniform", hasDynamicOffset: true } },
+  ]);
 });
 
 gpuTest("writes and reads keep their order with recorded commands", async (gpu) => {

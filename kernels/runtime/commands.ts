@@ -1,3 +1,4 @@
+import type { BoundKernel } from "./pipelines.ts";
 import type { Profiler } from "./profiler.ts";
 
 /** Commands recorded for one submission: as few passes as possible, and copies between them. */
@@ -22,26 +23,29 @@ export class Commands {
   /** Records a dispatch. */
   dispatch(
     name: string,
-    pipeline: GPUComputePipeline,
-    group: GPUBindGroup,
+    { pipeline, group, offsets }: BoundKernel,
     [x, y, z]: readonly [number, number, number],
   ): void {
     const pass = this.#computePass(name);
     pass.setPipeline(pipeline);
-    pass.setBindGroup(0, group);
+    pass.setBindGroup(0, group, offsets);
     pass.dispatchWorkgroups(x, y, z);
     if (this.profiler) this.#endPass();
   }
 
-  /** Sends what has been recorded to the device; false where there is nothing. */
-  submit(): boolean {
-    if (!this.#encoder) return false;
+  /** Whether nothing has been recorded. */
+  get empty(): boolean {
+    return !this.#encoder;
+  }
+
+  /** Sends what has been recorded to the device. */
+  submit(): void {
+    if (!this.#encoder) return;
     this.#endPass();
     const collect = this.profiler?.resolve(this.#encoder);
     this.#device.queue.submit([this.#encoder.finish()]);
     this.#encoder = undefined;
     collect?.();
-    return true;
   }
 
   #computePass(name: string): GPUComputePassEncoder {

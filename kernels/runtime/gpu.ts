@@ -243,12 +243,12 @@ export class Gpu implements Disposable {
     params: readonly number[],
     workgroups: Workgroups,
   ): void {
-    const { made } = this.#pipelines;
+    const { made, parameters } = this.#pipelines;
     const known = made.pipelines;
-    const { pipeline, group } = this.#pipelines.bind(kernel, bindings, params);
+    if (parameters.full || this.profiler?.full) this.submit();
+    const bound = this.#pipelines.bind(kernel, bindings, params);
     const [x, y = 1, z = 1] = typeof workgroups === "number" ? this.#fold(workgroups) : workgroups;
-    if (this.profiler?.full) this.submit();
-    this.#commands.dispatch(kernel.name, pipeline, group, [x, y, z]);
+    this.#commands.dispatch(kernel.name, bound, [x, y, z]);
     this.#dispatches++;
     if (this.onKernel && made.pipelines > known) {
       this.onKernel(kernel.name, made.pipelines);
@@ -261,10 +261,11 @@ export class Gpu implements Disposable {
   /** Sends the recorded commands to the device. */
   submit(): void {
     this.check();
-    if (!this.#commands.submit()) return;
+    if (this.#commands.empty) return;
+    this.#pipelines.submitting();
+    this.#commands.submit();
     this.#submits++;
     this.#memory.submitted();
-    this.#pipelines.trim();
   }
 
   /** Submits, then waits until the device has done everything. */

@@ -44,7 +44,8 @@ export function formatBytes(bytes: number): string {
 /**
  * Hands out device buffers and takes them back by size class.
  *
- * A freed buffer may be handed out again at once: commands run in the order in which they were recorded.
+ * A freed buffer may be handed out again at once: commands run in the order in which they were recorded. The one made
+ * first is handed out first, so that steps that ask alike get the same buffers, and find what was bound to them before.
  */
 export class MemoryPool {
   readonly #device: GPUDevice;
@@ -82,8 +83,8 @@ export class MemoryPool {
   allocate(bytes: number, label: string, idle = false): Storage {
     const size = sizeClass(bytes);
     const free = this.#free.get(size);
-    const oldestIsIdle = (free?.[0]?.freedBefore ?? Infinity) <= this.#submissions;
-    let storage = idle ? oldestIsIdle ? free?.shift() : undefined : free?.pop();
+    const at = free?.findIndex((one) => !idle || one.freedBefore <= this.#submissions) ?? -1;
+    let storage = at >= 0 ? free!.splice(at, 1)[0] : undefined;
     if (storage) this.#use.pooled -= size;
     else {
       if (size > this.#device.limits.maxBufferSize) throw this.#tooLarge(size, label);
@@ -104,9 +105,10 @@ export class MemoryPool {
     this.#use.live -= storage.bytes;
     this.#use.pooled += storage.bytes;
     storage.freedBefore = this.#submissions + 1;
-    const same = this.#free.get(storage.bytes);
-    if (same) same.push(storage);
-    else this.#free.set(storage.bytes, [storage]);
+    const same = this.#free.get(storage.bytes) ?? [];
+    const after = same.findLastIndex(({ id }) => id < storage.id) + 1;
+    same.splice(after, 0, storage);
+    this.#free.set(storage.bytes, same);
   }
 
   /** Destroys the buffers kept for reuse. Call it only when no recorded command waits to be submitted. */

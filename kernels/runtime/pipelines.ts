@@ -1,5 +1,7 @@
 import type { AdapterInfo } from "./adapter.ts";
 import { type Binding, type Kernel, LeastRecentlyUsed, roundUp } from "./kernel.ts";
+import { sizeClass } from "./memory.ts";
+import { Parameters } from "./params.ts";
 import { Tensor } from "./tensor.ts";
 import { compilable } from "./wgsl.ts";
 
@@ -9,30 +11,34 @@ export interface BoundKernel {
   readonly pipeline: GPUComputePipeline;
   /** Its bindings. */
   readonly group: GPUBindGroup;
+  /** Where its parameters begin in the buffer of all parameters; nothing where it has none. */
+  readonly offsets: number[];
 }
 
-/** How many things a device has been asked to make, where the rest came from caches. */
+/** How many things a device has been asked to make; the rest came from caches. */
 export interface MadeCounts {
   /** Kernels compiled. */
   pipelines: number;
   /** Sets of bindings. */
   bindGroups: number;
-  /** Sets of parameters. */
-  uniforms: number;
+}
+
+interface Compiled {
+  readonly id: number;
+  readonly pipeline: GPUComputePipeline;
+  readonly layout: GPUBindGroupLayout;
 }
 
 /** Compiled kernels, and what has been bound to them before. */
 export class Pipelines {
   /** What has been made so far. */
-  readonly made: MadeCounts = { pipelines: 0, bindGroups: 0, uniforms: 0 };
+  readonly made: MadeCounts = { pipelines: 0, bindGroups: 0 };
+  /** The parameters of the kernels that have been bound since the last submission. */
+  readonly parameters: Parameters;
   readonly #device: GPUDevice;
   readonly #info: AdapterInfo;
   readonly #kernels = new Map<string, Kernel>();
-  readonly #pipelines = new Map<Kernel, { id: number; pipeline: GPUComputePipeline }>();
-  readonly #uniforms = new LeastRecentlyUsed<{ id: number; buffer: GPUBuffer }>(
-    8192,
-    ({ buffer }) => buffer.destroy(),
-  );
+  readonly #compiled = new Map<Kernel, Compiled>();
   readonly #bindGroups = new LeastRecentlyUsed<GPUBindGroup>(16384);
   readonly #textureIds = new WeakMap<GPUTexture, number>();
   #ids = 0;
@@ -41,6 +47,7 @@ export class Pipelines {
   constructor(device: GPUDevice, info: AdapterInfo) {
     this.#device = device;
     this.#info = info;
+    this.parameters = new Parameters(device);
   }
 
   /** The kernel under `key`, made at its first use. */
@@ -52,15 +59,16 @@ export class Pipelines {
 
   /** A kernel with its bindings and then, where there are any, its parameters. */
   bind(kernel: Kernel, bindings: readonly Binding[], params: readonly number[]): BoundKernel {
-    const { id, pipeline } = this.#pipeline(kernel);
+    const { id, pipeline, layout } = this.#compile(kernel);
     let key = `${id}`;
     const resources: GPUBindingResource[] = [];
     for (const binding of bindings) {
       if (binding instanceof Tensor) {
-        const { storage, offset } = binding;
-        const size = Math.min(roundUp(binding.bytes, 16), storage.bytes - offset);
-        key += `,${storage.id}:${offset}:${size}`;
-        resources.push({ buffer: storage.buffer, offset, size });
+        const { buffer, id } = binding.storage;
+        const { offset } = binding;
+        const size = this.#boundSize(binding);
+        key += `,${id}:${offset}:${size}`;
+        resources.push({ buffer, offset, size });
       } else {
         let texture = this.#textureIds.get(binding);
         if (!texture) this.#textureIds.set(binding, texture = ++this.#ids);
@@ -68,54 +76,74 @@ export class Pipelines {
         resources.push(binding.createView());
       }
     }
+    const offsets = params.length > 0 ? [this.parameters.place(params)] : [];
     if (params.length > 0) {
-      const uniform = this.#uniform(params);
-      key += `,u${uniform.id}`;
-      resources.push({ buffer: uniform.buffer });
+      const { buffer } = this.parameters;
+      resources.push({ buffer, size: roundUp(params.length * 4, 16) });
     }
     const group = this.#bindGroups.get(key, () => {
       this.made.bindGroups++;
       return this.#device.createBindGroup({
         label: kernel.name,
-        layout: pipeline.getBindGroupLayout(0),
+        layout,
         entries: resources.map((resource, binding) => ({ binding, resource })),
       });
     });
-    return { pipeline, group };
+    return { pipeline, group, offsets };
   }
 
-  /** Forgets what has long not been used. Call it only when no recorded command waits to be submitted. */
-  trim(): void {
-    this.#uniforms.trim();
+  /** Sends the parameters ahead of the commands that are about to be submitted, and forgets what has long not been used. */
+  submitting(): void {
+    this.parameters.send();
     this.#bindGroups.trim();
   }
 
-  #pipeline(kernel: Kernel): { id: number; pipeline: GPUComputePipeline } {
-    let entry = this.#pipelines.get(kernel);
+  /** Bytes of a tensor that a kernel sees: with what its storage was rounded up by, so that tensors of nearly one size share bindings. */
+  #boundSize({ storage, offset, bytes }: Tensor): number {
+    const size = Math.min(roundUp(bytes, 16), storage.bytes - offset);
+    const { maxStorageBufferBindingSize: most } = this.#device.limits;
+    const whole = offset === 0 && storage.bytes <= most && sizeClass(size) === storage.bytes;
+    return whole ? storage.bytes : size;
+  }
+
+  #compile(kernel: Kernel): Compiled {
+    let entry = this.#compiled.get(kernel);
     if (!entry) {
       const { name: label } = kernel;
       const code = compilable(kernel.code, this.#info);
       const module = this.#device.createShaderModule({ label, code });
-      const compute = { module, entryPoint: "main" };
-      const pipeline = this.#device.createComputePipeline({ label, layout: "auto", compute });
-      this.#pipelines.set(kernel, entry = { id: ++this.#ids, pipeline });
+      const layout = this.#device.createBindGroupLayout({ label, entries: bindingsOf(code) });
+      const pipeline = this.#device.createComputePipeline({
+        label,
+        layout: this.#device.createPipelineLayout({ label, bindGroupLayouts: [layout] }),
+        compute: { module, entryPoint: "main" },
+      });
+      this.#compiled.set(kernel, entry = { id: ++this.#ids, pipeline, layout });
       this.made.pipelines++;
     }
     return entry;
   }
+}
 
-  #uniform(params: readonly number[]): { id: number; buffer: GPUBuffer } {
-    return this.#uniforms.get(params.join(), () => {
-      const buffer = this.#device.createBuffer({
-        size: roundUp(params.length * 4, 16),
-        usage: GPUBufferUsage.UNIFORM,
-        mappedAtCreation: true,
-        label: "parameters",
-      });
-      new Uint32Array(buffer.getMappedRange()).set(params);
-      buffer.unmap();
-      this.made.uniforms++;
-      return { id: ++this.#ids, buffer };
-    });
-  }
+/** The bindings that WGSL declares. Uniforms are found by an offset that is given with each dispatch. */
+export function bindingsOf(code: string): GPUBindGroupLayoutEntry[] {
+  const declared = code.matchAll(
+    /@group\(0\) @binding\((\d+)\) var(?:<(\w+)(?:, (\w+))?>)? \w+: (\w+)(?:<(\w+)(?:, (\w+))?>)?/g,
+  );
+  return [...declared].map(([, binding, space, access, type, format, mode]) => ({
+    binding: Number(binding),
+    visibility: GPUShaderStage.COMPUTE,
+    ...space === "uniform"
+      ? { buffer: { type: "uniform", hasDynamicOffset: true } }
+      : space === "storage"
+      ? { buffer: { type: access === "read_write" ? "storage" : "read-only-storage" } }
+      : type === "texture_storage_2d"
+      ? {
+        storageTexture: {
+          format: format as GPUTextureFormat,
+          access: `${mode}-only` as GPUStorageTextureAccess,
+        },
+      }
+      : { texture: { sampleType: "unfilterable-float" } },
+  }));
 }

@@ -1,0 +1,46 @@
+import { roundUp } from "./kernel.ts";
+
+const BYTES = 2 ** 20;
+
+/** The parameters of recorded kernels, in one buffer, of which each kernel sees its part by an offset. */
+export class Parameters {
+  /** Where they are on the device. */
+  readonly buffer: GPUBuffer;
+  readonly #device: GPUDevice;
+  readonly #words = new Uint32Array(BYTES / 4);
+  readonly #places = new Map<string, number>();
+  #end = 0;
+
+  /** No parameters yet. */
+  constructor(device: GPUDevice) {
+    this.#device = device;
+    const usage = GPUBufferUsage.UNIFORM | GPUBufferUsage.COPY_DST;
+    this.buffer = device.createBuffer({ size: BYTES, usage, label: "parameters" });
+  }
+
+  /** Whether what has been recorded must be submitted first. */
+  get full(): boolean {
+    return this.#end > BYTES / 2;
+  }
+
+  /** The byte at which a kernel's parameters begin. */
+  place(params: readonly number[]): number {
+    const key = params.join();
+    let place = this.#places.get(key);
+    if (place === undefined) {
+      this.#places.set(key, place = this.#end);
+      this.#words.set(params, place / 4);
+      this.#end += roundUp(4 * params.length, this.#device.limits.minUniformBufferOffsetAlignment);
+    }
+    return place;
+  }
+
+  /** Sends them to the device, ahead of what is submitted next, and begins anew. */
+  send(): void {
+    if (this.#end > 0) {
+      this.#device.queue.writeBuffer(this.buffer, 0, this.#words, 0, this.#end / 4);
+    }
+    this.#places.clear();
+    this.#end = 0;
+  }
+}
