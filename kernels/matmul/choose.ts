@@ -58,7 +58,7 @@ export function chooseKernel(given: Product): Choice {
 }
 
 /** Multiplications below which the software adapter's large kernel does not earn its seconds of compilation. */
-const WORTH_COMPILING = 2 ** 22;
+const WORTH_COMPILING = 2 ** 20;
 
 function chooseSoftware(product: Product): Choice {
   const { m, n, k } = product;

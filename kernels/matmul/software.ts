@@ -12,6 +12,8 @@ const CHUNK = 32;
 const SLAB = 128;
 /** Subgroups in a workgroup, each with 8 rows of C; together they load the right operand's tiles. The second suits pictures of 197 rows. */
 const SUBGROUPS = [32, 25];
+/** Multiplications below which a product is cut into smaller workgroups, so that it has enough of them for all processors. */
+const SMALL = 2 ** 25, SMALL_SUBGROUPS = 16;
 /** Rows and steps of k of the left operand that the texture holds at once. */
 export const ROWS = 1024, DEPTH = 8192;
 
@@ -31,7 +33,7 @@ export function softwareProduct(product: Product): void {
   const { layout, b, out, m, n, k } = product;
   const { gpu } = out;
   const texture = textureOf(gpu);
-  const part = wholeOf(m);
+  const part = wholeOf(product);
   const kernel = slabKernel(gpu, operandsOf(product), part);
   const block = 8 * part.subgroups, most = ROWS - ROWS % block;
   for (let row = 0; row < m; row += most) {
@@ -72,7 +74,7 @@ export interface SlabPart {
   readonly above: string;
 }
 
-const WHOLE: readonly SlabPart[] = SUBGROUPS.map((subgroups) => ({
+const whole = (subgroups: number): SlabPart => ({
   name: `whole/${subgroups}`,
   subgroups,
   slab: SLAB,
@@ -81,10 +83,12 @@ const WHOLE: readonly SlabPart[] = SUBGROUPS.map((subgroups) => ({
   code: "",
   firstB: "",
   above: "",
-}));
+});
+const WHOLE = SUBGROUPS.map(whole), SMALL_WHOLE = whole(SMALL_SUBGROUPS);
 
-/** The workgroups that compute the fewest rows beyond the last. */
-function wholeOf(m: number): SlabPart {
+/** The workgroups that compute the fewest rows beyond the last, or those for small products. */
+function wholeOf({ m, n, k }: Product): SlabPart {
+  if (m * n * k < SMALL) return SMALL_WHOLE;
   const padded = ({ subgroups }: SlabPart) => roundUp(m, 8 * subgroups);
   return WHOLE.reduce((best, part) => padded(part) < padded(best) ? part : best);
 }
@@ -121,19 +125,19 @@ export function fillTexture(
   const texels = depth / 4;
   const read = operandsOf({ a, b: a, precision });
   if (layout === "TN") {
-    const workgroups = [Math.ceil(rows / 256), texels] as const;
+    const workgroups = [Math.ceil(rows / 32), Math.ceil(texels / 8)] as const;
     gpu.run(
       transposeKernel(gpu, read),
       [a, texture],
-      [row / 4, rows / 4, m / 4, start, k],
+      [row / 4, rows / 4, m / 4, start, k, texels],
       workgroups,
     );
   } else if (depth === k && precision === "float32") {
     using part = a.view([rows, k], row * k);
     gpu.copyToTexture(part, texture, rows, texels);
   } else {
-    const workgroups = [Math.ceil(texels / 64), rows] as const;
-    gpu.run(copyKernel(gpu, read), [a, texture], [row, start / 4, texels, k / 4], workgroups);
+    const workgroups = [Math.ceil(texels / 8), Math.ceil(rows / 8)] as const;
+    gpu.run(copyKernel(gpu, read), [a, texture], [row, rows, start / 4, texels, k / 4], workgroups);
   }
 }
 
@@ -142,17 +146,18 @@ function copyKernel(gpu: Gpu, { key, code, a }: Operands): Kernel {
     `${code}
 @group(0) @binding(0) var<storage, read> a: array<${a.type(4)}>;
 @group(0) @binding(1) var texture: texture_storage_2d<rgba32float, write>;
-struct Params { row: u32, start: u32, texels: u32, width: u32 }
+struct Params { row: u32, rows: u32, start: u32, texels: u32, width: u32 }
 @group(0) @binding(2) var<uniform> p: Params;
 ${
       entry(
         gpu,
         64,
-        `let q = workgroup.x * 64u + lane;
+        `let q = workgroup.x * 8u + (lane & 7u);
+  let row = workgroup.y * 8u + (lane >> 3u);
   let at = p.start + q;
-  if (q < p.texels) {
-    let value = ${a.read(4, "(p.row + workgroup.y) * p.width + min(at, p.width - 1u)")};
-    textureStore(texture, vec2u(q, workgroup.y), select(vec4f(), value, at < p.width));
+  if (q < p.texels && row < p.rows) {
+    let value = ${a.read(4, "(p.row + row) * p.width + min(at, p.width - 1u)")};
+    textureStore(texture, vec2u(q, row), select(vec4f(), value, at < p.width));
   }`,
       )
     }`);
@@ -164,20 +169,21 @@ function transposeKernel(gpu: Gpu, { key, code, a }: Operands): Kernel {
     a.read(4, `min(at + ${i}u, p.k - 1u) * p.width + p.group + g`)
   }, at + ${i}u < p.k);`);
   const store = [..."xyzw"].map((c, i) => `
-    textureStore(texture, vec2u(workgroup.y, g * 4u + ${i}u), vec4f(a0.${c}, a1.${c}, a2.${c}, a3.${c}));`);
+    textureStore(texture, vec2u(q, g * 4u + ${i}u), vec4f(a0.${c}, a1.${c}, a2.${c}, a3.${c}));`);
   return gpu.kernel(`matmul_software_transpose${key}`, () =>
     `${code}
 @group(0) @binding(0) var<storage, read> a: array<${a.type(4)}>;
 @group(0) @binding(1) var texture: texture_storage_2d<rgba32float, write>;
-struct Params { group: u32, groups: u32, width: u32, start: u32, k: u32 }
+struct Params { group: u32, groups: u32, width: u32, start: u32, k: u32, texels: u32 }
 @group(0) @binding(2) var<uniform> p: Params;
 ${
       entry(
         gpu,
         64,
-        `let g = workgroup.x * 64u + lane;
-  let at = p.start + workgroup.y * 4u;
-  if (g < p.groups) {${load.join("")}${store.join("")}
+        `let g = workgroup.x * 8u + (lane & 7u);
+  let q = workgroup.y * 8u + (lane >> 3u);
+  let at = p.start + q * 4u;
+  if (g < p.groups && q < p.texels) {${load.join("")}${store.join("")}
   }`,
       )
     }`);
