@@ -7,8 +7,8 @@ import { precisionOf } from "./runtime/precision.ts";
 import type { Tensor } from "./runtime/tensor.ts";
 import { type Vectors, vectors } from "./runtime/vectors.ts";
 import { entry, reductions, rowLanes } from "./runtime/wgsl.ts";
+import { scaleBy } from "./scale_by.ts";
 
-const SIZE = 64;
 /** Bytes of logits that exist at once, if rows are not longer. */
 const CHUNK_BYTES = 2 ** 25;
 /** Chunks begin at multiples of this, as views of tensors must. */
@@ -73,33 +73,6 @@ ${
       )
     }`;
   });
-}
-
-/** y = x · s · factor, or y += x · s · factor, with s [1] on the device; `y` may be left out for in place. */
-function scaleBy(x: Tensor, s: Tensor, factor: number, y?: Tensor, accumulate = false): void {
-  const { gpu } = x;
-  const v = vectors(x.size);
-  const kernel = gpu.kernel(`scale_by${y ? "" : "_in_place"}/${v.size}`, () =>
-    `${v.code}
-struct Params { n: u32, accumulate: u32, factor: f32 }
-@group(0) @binding(0) var<storage, ${y ? "read" : "read_write"}> x: array<T>;
-@group(0) @binding(1) var<storage, read> s: array<f32>;
-${y ? "@group(0) @binding(2) var<storage, read_write> y: array<T>;" : ""}
-@group(0) @binding(${y ? 3 : 2}) var<uniform> p: Params;
-${
-      entry(
-        gpu,
-        SIZE,
-        `let i = group * ${SIZE}u + lane;
-  if (i < p.n) {
-    let v = x[i] * (s[0] * p.factor);
-    if (p.accumulate == 1u) { ${y ? "y" : "x"}[i] += v; } else { ${y ? "y" : "x"}[i] = v; }
-  }`,
-      )
-    }`);
-  const n = x.size / v.size;
-  const bindings = y ? [x, s, y] : [x, s];
-  gpu.run(kernel, bindings, [n, Number(accumulate), f32(factor)], Math.ceil(n / SIZE));
 }
 
 function chunkSize(gpu: Gpu, rows: number, width: number, wanted?: number): number {

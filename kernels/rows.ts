@@ -149,3 +149,26 @@ export function spliceRows(x: Tensor, features: Tensor, rows: Tensor): Tensor {
   });
   return y;
 }
+
+/** Matrices of one width [Tᵢ, width] below each other [Σ Tᵢ, width]. */
+export function concatRows(parts: readonly Tensor[]): Tensor {
+  const [first] = parts;
+  const odd = parts.find(({ width }) => width !== first?.width);
+  if (!first || odd) {
+    throw new ShapeError(`concatRows: [${odd?.shape}] does not fit below [${first?.shape}].`);
+  }
+  const { gpu, width } = first;
+  const starts = [0];
+  for (const { size } of parts) starts.push(starts.at(-1)! + size);
+  const y = gpu.empty([starts.at(-1)! / width, width]);
+  parts.forEach((part, i) => gpu.copy(part, y.view(part.shape, starts[i])));
+  gpu.tape?.record("concat_rows", y, parts, [], (dy, tape) => {
+    parts.forEach((part, i) => {
+      if (!part.requiresGrad) return;
+      const dx = gpu.empty(part.shape, "float32", "gradient");
+      gpu.copy(dy.view(part.shape, starts[i]), dx);
+      tape.accumulate(part, dx);
+    });
+  });
+  return y;
+}
