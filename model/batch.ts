@@ -20,7 +20,7 @@ export interface Batch {
   readonly ids: Uint32Array<ArrayBuffer>;
   /** Rows of each sequence. */
   readonly lengths: readonly number[];
-  /** Rows whose next token is to be learnt [R]. */
+  /** Rows whose next token is to be learnt [R]; of pairs the last row of each text, at which it is read. */
   readonly labelRows: Uint32Array<ArrayBuffer>;
   /** That next token [R]. */
   readonly targets: Uint32Array<ArrayBuffer>;
@@ -79,16 +79,45 @@ export function packSamples(
       pictures.push(sample.pictures[picture]!);
     });
   }
-  const bytes = new Uint8Array(pictures.reduce((sum, picture) => sum + picture.length, 0));
-  pictures.reduce((at, picture) => (bytes.set(picture, at), at + picture.length), 0);
   return {
     ids: Uint32Array.from(ids),
     lengths,
     labelRows: Uint32Array.from(labelRows),
     targets: Uint32Array.from(targets),
     imageRows: Uint32Array.from(imageRows),
-    pictures: bytes,
+    pictures: joined(pictures),
     pictureCount: pictures.length,
     samples: samples.length,
   };
+}
+
+/**
+ * Packs pictures with their texts into a batch for contrastive learning: sample i is text i and picture i.
+ *
+ * @param samples Each has one picture, and the text's ids end with the token at which it is read.
+ */
+export function packPairs(samples: readonly Sample[]): Batch {
+  const odd = samples.find(({ pictures }) => pictures.length !== 1);
+  if (odd) {
+    throw new ShapeError(`Sample ${odd.index} has ${odd.pictures.length} pictures for its text.`);
+  }
+  const lengths = samples.map(({ ids }) => ids.length);
+  const ends: number[] = [];
+  for (const length of lengths) ends.push((ends.at(-1) ?? -1) + length);
+  return {
+    ids: Uint32Array.from(samples.flatMap(({ ids }) => [...ids])),
+    lengths,
+    labelRows: Uint32Array.from(ends),
+    targets: new Uint32Array(),
+    imageRows: new Uint32Array(),
+    pictures: joined(samples.flatMap(({ pictures }) => pictures)),
+    pictureCount: samples.length,
+    samples: samples.length,
+  };
+}
+
+function joined(pictures: readonly Uint8Array[]): Uint8Array<ArrayBuffer> {
+  const bytes = new Uint8Array(pictures.reduce((sum, picture) => sum + picture.length, 0));
+  pictures.reduce((at, picture) => (bytes.set(picture, at), at + picture.length), 0);
+  return bytes;
 }

@@ -54,3 +54,9 @@ export function blobSource(name: string, blob: Blob): ByteSource {
     },
   };
 }
+
+/** The same bytes four to a word, the first in the lowest bits. */
+export function words(bytes: Uint8Array<ArrayBuffer>): Uint32Array<ArrayBuffer> {
+  const aligned = bytes.byteOffset % 4 ? bytes.slice() : bytes;
+  return new Uint32Array(aligned.buffer, aligned.byteOffset, aligned.length / 4);
+}

@@ -1,4 +1,5 @@
 import { FormatError } from "../kernels/runtime/errors.ts";
+import { asObject, numberOf, requireMultiple, requireWhole } from "./config_fields.ts";
 
 /** Shape and constants of the language model; the names are the original's. */
 export interface MiniMindConfig {
@@ -38,9 +39,9 @@ export interface MiniMindConfig {
   norm_topk_prob: boolean;
 }
 
-/** Shape and constants of a CLIP vision tower; the names are Hugging Face's. */
-export interface ClipVisionConfig {
-  /** Width of a patch's vector. */
+/** Shape and constants of the blocks of one of CLIP's towers; the names are Hugging Face's. */
+export interface ClipEncoderConfig {
+  /** Width of a patch's or a token's vector. */
   hidden_size: number;
   /** Width inside the MLP. */
   intermediate_size: number;
@@ -48,14 +49,18 @@ export interface ClipVisionConfig {
   num_hidden_layers: number;
   /** Heads. */
   num_attention_heads: number;
-  /** Side of the square picture in pixels. */
-  image_size: number;
-  /** Side of a patch in pixels. */
-  patch_size: number;
   /** Activation of the MLP. */
   hidden_act: "quick_gelu" | "gelu";
   /** ε of the norms. */
   layer_norm_eps: number;
+}
+
+/** Shape and constants of a CLIP vision tower; the names are Hugging Face's. */
+export interface ClipVisionConfig extends ClipEncoderConfig {
+  /** Side of the square picture in pixels. */
+  image_size: number;
+  /** Side of a patch in pixels. */
+  patch_size: number;
   /**
    * Side of the squares of patches that become one token, their features one after the other; 1 unless given. Neither
    * CLIP nor MiniMind-V has it: it makes sequences shorter where patches are small. The name is Qwen2-VL's.
@@ -190,33 +195,13 @@ export function clipVisionConfig(json: unknown, source = "config.json"): ClipVis
   ) {
     throw new FormatError(`${source} describes a "${fields.model_type}", not a CLIP vision tower.`);
   }
-  const act = fields.hidden_act ?? "quick_gelu";
-  if (act !== "quick_gelu" && act !== "gelu") {
-    throw new FormatError(
-      `${source}: the activation "${act}" is not known; CLIP has quick_gelu or gelu.`,
-    );
-  }
   const config: ClipVisionConfig = {
-    hidden_size: numberOf(fields, "hidden_size", 768),
-    intermediate_size: numberOf(fields, "intermediate_size", 3072),
-    num_hidden_layers: numberOf(fields, "num_hidden_layers", 12),
-    num_attention_heads: numberOf(fields, "num_attention_heads", 12),
+    ...clipEncoderConfig(fields, source, { width: 768, inner: 3072, layers: 12, heads: 12 }),
     image_size: numberOf(fields, "image_size", 224),
     patch_size: numberOf(fields, "patch_size", 32),
-    hidden_act: act,
-    layer_norm_eps: numberOf(fields, "layer_norm_eps", 1e-5),
     spatial_merge_size: numberOf(fields, "spatial_merge_size", 1),
   };
-  requireWhole(config, [
-    "hidden_size",
-    "intermediate_size",
-    "num_hidden_layers",
-    "num_attention_heads",
-    "image_size",
-    "patch_size",
-    "spatial_merge_size",
-  ]);
-  requireMultiple(config, "hidden_size", "num_attention_heads");
+  requireWhole(config, ["image_size", "patch_size", "spatial_merge_size"]);
   requireMultiple(config, "image_size", "patch_size");
   const across = config.image_size / config.patch_size;
   if (across % config.spatial_merge_size! !== 0) {
@@ -224,6 +209,40 @@ export function clipVisionConfig(json: unknown, source = "config.json"): ClipVis
       `spatial_merge_size ${config.spatial_merge_size} does not divide the ${across} patches of a row.`,
     );
   }
+  return config;
+}
+
+/**
+ * Reads what both towers of a CLIP model have.
+ *
+ * @param otherwise What Hugging Face takes where a field is missing.
+ */
+export function clipEncoderConfig(
+  fields: Readonly<Record<string, unknown>>,
+  source: string,
+  otherwise: Readonly<Record<"width" | "inner" | "layers" | "heads", number>>,
+): ClipEncoderConfig {
+  const act = fields.hidden_act ?? "quick_gelu";
+  if (act !== "quick_gelu" && act !== "gelu") {
+    throw new FormatError(
+      `${source}: the activation "${act}" is not known; CLIP has quick_gelu or gelu.`,
+    );
+  }
+  const config: ClipEncoderConfig = {
+    hidden_size: numberOf(fields, "hidden_size", otherwise.width),
+    intermediate_size: numberOf(fields, "intermediate_size", otherwise.inner),
+    num_hidden_layers: numberOf(fields, "num_hidden_layers", otherwise.layers),
+    num_attention_heads: numberOf(fields, "num_attention_heads", otherwise.heads),
+    hidden_act: act,
+    layer_norm_eps: numberOf(fields, "layer_norm_eps", 1e-5),
+  };
+  requireWhole(config, [
+    "hidden_size",
+    "intermediate_size",
+    "num_hidden_layers",
+    "num_attention_heads",
+  ]);
+  requireMultiple(config, "hidden_size", "num_attention_heads");
   return config;
 }
 
@@ -235,36 +254,4 @@ export function patchCount({ image_size, patch_size }: ClipVisionConfig): number
 /** Tokens that a picture takes in a sequence: one a patch, or one for each square of patches. */
 export function pictureTokens(config: ClipVisionConfig): number {
   return patchCount(config) / (config.spatial_merge_size ?? 1) ** 2;
-}
-
-function asObject(json: unknown, source: string): Record<string, unknown> {
-  if (typeof json !== "object" || json === null || Array.isArray(json)) {
-    throw new FormatError(`${source} is not a JSON object.`);
-  }
-  return json as Record<string, unknown>;
-}
-
-function numberOf(fields: Record<string, unknown>, name: string, otherwise: number): number {
-  const value = fields[name] ?? otherwise;
-  if (typeof value !== "number" || !Number.isFinite(value)) {
-    throw new FormatError(`${name} must be a number, not ${JSON.stringify(value)}.`);
-  }
-  return value;
-}
-
-function requireWhole<C>(config: C, names: readonly (keyof C & string)[]): void {
-  for (const name of names) {
-    const value = config[name];
-    if (!Number.isSafeInteger(value) || (value as number) < 1) {
-      throw new FormatError(`${name} must be a whole number of at least 1, not ${value}.`);
-    }
-  }
-}
-
-function requireMultiple<C>(config: C, whole: keyof C & string, part: keyof C & string): void {
-  if (Number(config[whole]) % Number(config[part]) !== 0) {
-    throw new FormatError(
-      `${whole} ${config[whole]} is not a multiple of ${part} ${config[part]}.`,
-    );
-  }
 }

@@ -10,6 +10,7 @@ import type { Precision } from "../kernels/runtime/precision.ts";
 import type { Tensor } from "../kernels/runtime/tensor.ts";
 import { packSequences, type Sequences } from "../kernels/sequences.ts";
 import type { Batch } from "./batch.ts";
+import { words } from "./bytes.ts";
 import { ClipVision, clipVisionSpecs } from "./clip_vision.ts";
 import { type ClipVisionConfig, type MiniMindConfig, patchCount, pictureTokens } from "./config.ts";
 import type { Balance } from "./feed_forward.ts";
@@ -283,9 +284,4 @@ function patchAt(i: number, across: number, side: number): number {
   const squares = across / side;
   const y = Math.floor(square / squares) * side + Math.floor(inside / side);
   return y * across + square % squares * side + inside % side;
-}
-
-function words(bytes: Uint8Array<ArrayBuffer>): Uint32Array<ArrayBuffer> {
-  const aligned = bytes.byteOffset % 4 ? bytes.slice() : bytes;
-  return new Uint32Array(aligned.buffer, aligned.byteOffset, aligned.length / 4);
 }

@@ -20,3 +20,14 @@ export function trainPolicy(freeze: Freeze, layers: number, freezeVision = true)
     return "language";
   };
 }
+
+/** The group of a CLIP model's parameters that do not decay: norms, biases, the class token, the temperature. */
+export const UNDECAYED = "undecayed";
+
+/** The group in which a parameter of a CLIP model trains, or nothing when it is frozen with the vision tower. */
+export function clipTrainPolicy(freezeVision: boolean): TrainPolicy {
+  return ({ name, parts }) => {
+    if (freezeVision && name.startsWith("vision_model.")) return undefined;
+    return parts[0]!.shape.length < 2 ? UNDECAYED : "decayed";
+  };
+}
