@@ -45,7 +45,7 @@ export * from "./kernels/softmax.ts";
 export * from "./kernels/swiglu.ts";
 export * from "./kernels/token_counts.ts";
 
-export { type Batch, packSamples, type Sample } from "./model/batch.ts";
+export { type Batch, packPairs, packSamples, type Sample } from "./model/batch.ts";
 export {
   BatchDecoder,
   type DrawnToken,
@@ -59,6 +59,9 @@ export { byteTokenizer, type TokenizerFiles } from "./model/byte_tokenizer.ts";
 export { blobSource, type ByteSource, bytesSource } from "./model/bytes.ts";
 export { type ChatMessage, ChatTemplate, type ChatTemplateOptions } from "./model/chat_template.ts";
 export type { ChatModel } from "./model/chat_model.ts";
+export { Clip, type ClipOptions, clipSpecs } from "./model/clip.ts";
+export * from "./model/clip_config.ts";
+export { ClipText, clipTextSpecs } from "./model/clip_text.ts";
 export { ClipVision, clipVisionSpecs } from "./model/clip_vision.ts";
 export * from "./model/config.ts";
 export { describe } from "./model/describe.ts";
@@ -125,3 +128,10 @@ export { chatSource, loadChatModel } from "./data/vlm_folder.ts";
 export { evaluate, type EvaluationOptions, type ItemResult } from "./train/evaluation/evaluate.ts";
 export { measuresOf, type NamedMeasure } from "./train/evaluation/measures.ts";
 export type { SampleLoss } from "./train/evaluation/scoring.ts";
+export type { NamedTensor } from "./train/checkpoint.ts";
+export type { Communicator, Summable } from "./train/communicator.ts";
+export { clipTrainPolicy, type Freeze, trainPolicy, UNDECAYED } from "./train/freeze.ts";
+export type { StepMetrics } from "./train/metrics.ts";
+export { AdamW, type AdamWOptions, type Moments, type UpdateOutcome } from "./train/optimizer.ts";
+export { learningRate } from "./train/schedule.ts";
+export { type PlacedBatch, Trainer, type TrainerOptions, type Update } from "./train/trainer.ts";
