@@ -21,6 +21,7 @@ export { type Dtype, Tensor } from "./kernels/runtime/tensor.ts";
 export * from "./kernels/activation.ts";
 export * from "./kernels/attention.ts";
 export * from "./kernels/checkpoint.ts";
+export * from "./kernels/contrastive.ts";
 export * from "./kernels/cross_entropy.ts";
 export * from "./kernels/elementwise.ts";
 export * from "./kernels/embedding.ts";
@@ -30,6 +31,7 @@ export * from "./kernels/half.ts";
 export * from "./kernels/layer_norm.ts";
 export * from "./kernels/matmul.ts";
 export * from "./kernels/measure.ts";
+export * from "./kernels/normalize_rows.ts";
 export * from "./kernels/optimizer.ts";
 export * from "./kernels/pack_half.ts";
 export * from "./kernels/patches.ts";
@@ -43,7 +45,7 @@ export * from "./kernels/softmax.ts";
 export * from "./kernels/swiglu.ts";
 export * from "./kernels/token_counts.ts";
 
-export { type Batch, packSamples, type Sample } from "./model/batch.ts";
+export { type Batch, packPairs, packSamples, type Sample } from "./model/batch.ts";
 export {
   BatchDecoder,
   type DrawnToken,
@@ -61,6 +63,9 @@ export { type ChatSource, readChatModel } from "./model/load_chat_model.ts";
 export { readVlm, type VlmSource } from "./model/load_vlm.ts";
 export * from "./model/model_files.ts";
 export { fetchChatModel, WEB } from "./model/web_files.ts";
+export { Clip, type ClipOptions, clipSpecs } from "./model/clip.ts";
+export * from "./model/clip_config.ts";
+export { ClipText, clipTextSpecs } from "./model/clip_text.ts";
 export { ClipVision, clipVisionSpecs } from "./model/clip_vision.ts";
 export * from "./model/config.ts";
 export { describe } from "./model/describe.ts";
@@ -108,7 +113,7 @@ export { projectionSpecs, type TrainPolicy, Vlm, type VlmConfig } from "./model/
 export type { WeightFile } from "./model/weight_file.ts";
 
 export type { Communicator, Summable } from "./train/communicator.ts";
-export { type Freeze, trainPolicy } from "./train/freeze.ts";
+export { clipTrainPolicy, type Freeze, trainPolicy, UNDECAYED } from "./train/freeze.ts";
 export type { StepMetrics } from "./train/metrics.ts";
 export {
   AdamW,
