@@ -60,7 +60,8 @@ async function languageOptions(
   { weights, language = {} }: ChatSource,
 ): Promise<MiniMindOptions> {
   const path = `${weights}/config.json`;
-  const bytes = await files.read(path);
+  const isFile = /\.(pth|pt|bin|safetensors)$/.test(weights);
+  const bytes = isFile ? undefined : await files.read(path);
   if (!bytes) return language;
   const found = miniMindOptions(parseStrictJson(bytes, path), path);
   for (const key of Object.keys(language) as (keyof MiniMindOptions)[]) {

@@ -24,7 +24,7 @@ Deno.test({
     const app = new App([{ name: "tiny", engine }, { name: "other", engine }]);
     const server = startServer(app, { hostname: "127.0.0.1", port: 0 });
     {
-      await using browser = await Chromium.start(path!);
+      await using browser = await Chromium.start(path!, "--disable-gpu");
       const page = await browser.open(server.url, { width: 1000, height: 700 });
       await page.until(`${count("#model option")} === 2`);
 

@@ -6,7 +6,6 @@ const FLAGS = [
   "--headless=new",
   "--no-sandbox",
   "--disable-dev-shm-usage",
-  "--disable-gpu",
   "--disable-quic",
   "--no-first-run",
   "--disable-background-networking",
@@ -66,11 +65,11 @@ export class Chromium implements AsyncDisposable {
     socket.onmessage = ({ data }) => this.#receive(JSON.parse(data));
   }
 
-  /** Starts it with an empty profile. */
-  static async start(path: string): Promise<Chromium> {
+  /** Starts it with an empty profile, and perhaps more flags. */
+  static async start(path: string, ...flags: string[]): Promise<Chromium> {
     const folder = await Deno.makeTempDir();
     const process = new Deno.Command(path, {
-      args: [...FLAGS, `--user-data-dir=${folder}`],
+      args: [...FLAGS, ...flags, `--user-data-dir=${folder}`],
       env: { XDG_RUNTIME_DIR: folder },
       stdout: "null",
       stderr: "null",
