@@ -6,6 +6,7 @@ import "../activation_test.ts";
 import "../attention_test.ts";
 import "../batch_decoder_test.ts";
 import "../checkpoint_test.ts";
+import "../contrastive_test.ts";
 import "../cross_entropy_test.ts";
 import "../decoder_test.ts";
 import "../elementwise_test.ts";
