@@ -111,7 +111,7 @@ export class ChatSession {
     const file = /^https?:\/\//i.test(path)
       ? await fetched(path, signal)
       : new Uint8Array(await readPicture(path));
-    const picture = { ...await this.#engine.preparePicture(file), path, file };
+    const picture = { ...await this.#engine.preparePicture(file, `picture ${path}`), path, file };
     this.#pictures.push(picture);
     return picture;
   }

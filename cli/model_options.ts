@@ -1,6 +1,6 @@
 /** The options by which commands that talk to a model find it. */
 
-import { type ModelFolder, modelFolder } from "../data/model_folder.ts";
+import { type ModelFolder, modelFolder, requireRoot } from "../data/model_folder.ts";
 import { type ChatModel, loadChatModel } from "../data/vlm_folder.ts";
 import { Gpu } from "../kernels/runtime/gpu.ts";
 import { choosePrecision } from "../train/precision.ts";
@@ -109,7 +109,8 @@ export async function loadChosen(
   choice: ModelChoice,
   weight: string = choice.weight,
 ): Promise<ChatModel> {
-  const { load_from, hidden_size, use_moe } = choice;
+  const { root, load_from, hidden_size, use_moe } = choice;
+  await requireRoot(root);
   const folder = chosenFolder(choice);
   const native = load_from === "model";
   return await loadChatModel(gpu, {

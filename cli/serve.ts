@@ -134,6 +134,8 @@ const LOOPBACK = ["127.0.0.1", "localhost", "[::1]"];
 export async function run(args: readonly string[]): Promise<number> {
   const o = parseOptions(options, args);
   if (o.weight.length === 0) throw new UsageError("--weight names no weights.");
+  const twice = o.weight.find((name, i) => o.weight.indexOf(name) < i);
+  if (twice !== undefined) throw new UsageError(`--weight names ${twice} twice.`);
   await requireHosts(o.image_hosts);
   const apiKey = Deno.env.get("GLIMPSE_API_KEY") || undefined;
   using stack = new DisposableStack();

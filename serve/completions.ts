@@ -1,3 +1,4 @@
+import { DataError } from "../kernels/runtime/errors.ts";
 import { PICTURE, type PicturePlace, type Turn } from "../model/prompt.ts";
 import { Random } from "../model/random.ts";
 import type { DrawnToken } from "../model/sequence.ts";
@@ -93,13 +94,26 @@ async function conversation(
           throw new ApiError(400, `Only users show pictures, not the role ${role}.`, { param });
         }
         const file = await pictureFile(part, param, sources, signal);
-        pictures.push(await engine.preparePicture(file));
+        pictures.push(await prepared(engine, file, param));
         shown.push(PICTURE);
       }
     }
     turns.push({ role: role === "developer" ? "system" : role, content: shown });
   }
   return { turns, pictures };
+}
+
+async function prepared(
+  engine: Engine,
+  file: Uint8Array<ArrayBuffer>,
+  param: string,
+): Promise<Picture> {
+  try {
+    return await engine.preparePicture(file);
+  } catch (error) {
+    if (!(error instanceof DataError)) throw error;
+    throw new ApiError(400, error.message, { param, code: "invalid_image" });
+  }
 }
 
 /** What all parts of a response have in common. */

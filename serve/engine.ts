@@ -132,9 +132,13 @@ export class Engine implements AsyncDisposable {
   /**
    * Decodes, resizes and crops a picture, or finds it as it was prepared before.
    *
+   * @param name What errors call it.
    * @throws {DataError} when it cannot be read or has too many pixels.
    */
-  async preparePicture(file: Uint8Array<ArrayBuffer>): Promise<Picture> {
+  async preparePicture(
+    file: Uint8Array<ArrayBuffer>,
+    name: string = "the picture",
+  ): Promise<Picture> {
     const digest = await crypto.subtle.digest("SHA-256", file);
     const key = Array.from(new Uint8Array(digest), (byte) => byte.toString(16).padStart(2, "0"))
       .join("");
@@ -142,7 +146,7 @@ export class Engine implements AsyncDisposable {
     if (known) return known;
     // one at a time: a decoded picture may be large
     const prepare = async (): Promise<Picture> => {
-      const decoded = await decodePicture(file, "the picture", this.options.maxPixels);
+      const decoded = await decodePicture(file, name, this.options.maxPixels);
       const picture = { key, pixels: this.model.processor.process(decoded) };
       this.#pixels.set(key, picture);
       return picture;

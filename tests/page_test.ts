@@ -1,5 +1,5 @@
 import { assert, assertEquals } from "@std/assert";
-import { join } from "@std/path";
+import { fromFileUrl, join } from "@std/path";
 import { App } from "../serve/app.ts";
 import { Engine } from "../serve/engine.ts";
 import { startServer } from "../serve/server.ts";
@@ -52,6 +52,11 @@ Deno.test({
       );
       assertEquals(await page.evaluate(count(".text *")), 0);
       assertEquals(await page.evaluate(count(".mine img")), 3);
+
+      // what is no picture is said where it is seen, and kept out
+      await page.choose("#files", [fromFileUrl(import.meta.url)]);
+      await page.until(`!document.getElementById("notice").hidden`);
+      assertEquals(await page.evaluate(count(".thumb")), 0);
 
       // answering again replaces the last answer
       await page.evaluate(`[...document.querySelectorAll(".again")].at(-1).click()`);

@@ -28,12 +28,14 @@ function update() {
   shown.replaceChildren(...pictures.map((url, i) => showThumb(url, () => { pictures.splice(i, 1); update(); question.focus(); })));
 }
 
+/** Says something above the question, for a while. */
+let noticed;
 function notice(message) {
-  const view = showTheirs();
-  view.turn.classList.remove("running");
-  view.fail(message);
-  turns.append(view.turn);
-  setTimeout(() => view.turn.remove(), 8000);
+  const place = at("notice");
+  place.textContent = message;
+  place.hidden = false;
+  clearTimeout(noticed);
+  noticed = setTimeout(() => place.hidden = true, 8000);
 }
 
 async function take(files) {
@@ -122,6 +124,7 @@ function again(turn, element) {
 
 function ask(text, shownPictures) {
   if (running || (text === "" && shownPictures.length === 0)) return;
+  at("notice").hidden = true;
   const turn = { role: "user", text, pictures: shownPictures };
   conversation.push(turn);
   turns.append(showMine(turn));

@@ -40,6 +40,7 @@ export const HTML: string = `<!doctype html>
   <div id="turns" role="log" aria-live="polite"></div>
 </main>
 <form id="ask" autocomplete="off">
+  <p id="notice" class="failed" role="alert" hidden></p>
   <div class="box">
     <div id="shown"></div>
     <div class="line">

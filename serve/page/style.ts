@@ -91,7 +91,7 @@ main { overflow-y: auto; scrollbar-gutter: stable both-edges; overscroll-behavio
 .seen { display: flex; flex-wrap: wrap; gap: .5rem; justify-content: flex-end; max-width: 88%; }
 .seen button { border-radius: 16px; overflow: hidden; border: 1px solid var(--line); background: var(--card); }
 .seen img { display: block; max-height: 220px; max-width: min(320px, 70vw); min-width: 56px; min-height: 56px; object-fit: contain; }
-.seen.many img { width: 150px; height: 150px; object-fit: cover; }
+.seen.many img { width: min(150px, 36vw); height: min(150px, 36vw); object-fit: cover; }
 .theirs { padding-left: 2.9rem; position: relative; }
 .theirs::before { content: ""; position: absolute; left: 0; top: 0; width: 30px; height: 30px; border-radius: 9px; background: url("/page/icon.svg") center / cover; }
 .theirs .text { min-height: 1.6em; padding-top: 2px; }
@@ -103,6 +103,7 @@ main { overflow-y: auto; scrollbar-gutter: stable both-edges; overscroll-behavio
 .about span { padding-inline: .45rem; }
 .failed { color: var(--wrong); border: 1px solid color-mix(in srgb, var(--wrong) 35%, transparent); background: color-mix(in srgb, var(--wrong) 7%, transparent); border-radius: 14px; padding: .55rem .9rem; font-size: .93rem; overflow-wrap: anywhere; }
 
+#notice { margin-bottom: .5rem; background: color-mix(in srgb, var(--wrong) 7%, var(--paper)); }
 #ask { padding: .3rem 1rem max(.7rem, env(safe-area-inset-bottom)); }
 .box { background: var(--card); border: 1px solid var(--line); border-radius: 26px; box-shadow: var(--shadow); padding: .42rem; transition: border-color .15s; }
 .box:focus-within { border-color: color-mix(in srgb, var(--accent) 60%, var(--line)); }
@@ -136,7 +137,7 @@ dialog::backdrop { background: #0007; }
 .control small { grid-column: 1 / -1; color: var(--soft); line-height: 1.35; font-size: .8rem; }
 .control output { color: var(--soft); font-variant-numeric: tabular-nums; }
 .control input[type="range"], .control textarea, .control input.wide { grid-column: 1 / -1; width: 100%; }
-.control input[type="range"] { accent-color: var(--accent); margin: .35rem 0 .15rem; }
+.control input[type="range"] { accent-color: var(--accent); margin: .35rem 0 .15rem; border-radius: 6px; }
 .control textarea, .control input:not([type="range"]) { border: 1px solid var(--line); border-radius: 12px; background: var(--paper); padding: .4rem .7rem; }
 .control textarea { min-height: 4.2rem; max-height: 9rem; }
 .control input.short { width: 7.5rem; }
@@ -148,7 +149,8 @@ dialog::backdrop { background: #0007; }
 @media (max-width: 640px) {
   body > header { gap: 0; padding-block: .4rem; }
   h1 { font-size: 1.08rem; margin-inline: .45rem .5rem; }
-  #fresh span { display: none; }
+  #fresh span, body:has(#fresh:not([hidden])) h1 { display: none; }
+  body:has(#fresh:not([hidden])) .mark { margin-right: .5rem; }
   .picker { flex: 0 1 9rem; }
   .quiet { padding: 0 .45rem; }
   #welcome { padding-block: 1rem; }
