@@ -77,7 +77,7 @@ Deno.test({
       await page.until(IDLE);
       await engine.drain();
       assert(engine.drawnTokens - drawn < 900, "it went on");
-      assertEquals(await page.evaluate(count(".failed")), 0);
+      assertEquals(await page.evaluate(count(".turn .failed")), 0);
       await page.evaluate(click("#fresh"));
       assertEquals(await page.evaluate(count(".turn")), 0);
 

@@ -231,7 +231,11 @@ gpuTest("errors are in OpenAI's form and name what is wrong", async (gpu) => {
   assertEquals(await fails(picture("file:///etc/passwd")), [400, "invalid_image_url", at]);
   assertEquals(await fails(picture("data:text/html;base64,AAAA")), [400, "invalid_image_url", at]);
   assertEquals(await fails(picture("data:image/png;base64,?")), [400, "invalid_base64", at]);
-  assertEquals(await fails(picture("data:image/png;base64,AAAA")), [400, "invalid_image", null]);
+  assertEquals(await fails(picture("data:image/png;base64,AAAA")), [
+    400,
+    "invalid_image",
+    at,
+  ]);
   assertEquals(await fails(picture(await dataUrl("square.png"))), [413, "image_too_large", at]);
   assertEquals(await fails(content({ type: "file", file: { file_id: "file-0" } })), [
     404,

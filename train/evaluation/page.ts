@@ -7,9 +7,11 @@ import { captionTokens } from "../../model/metrics/caption_tokens.ts";
 import { rougeL } from "../../model/metrics/rouge_l.ts";
 
 const STYLE = `
-.scores td, .scores th { padding-right: 18px; }
+.scores { overflow-x: auto; }
+.scores td, .scores th { padding-right: 18px; white-space: nowrap; font-variant-numeric: tabular-nums; }
 .scores th { width: auto; }
 .scores thead th { font-weight: 600; border-top: 0; }
+.scores small { color: var(--soft); font-size: inherit; }
 .right { color: var(--good); }
 .wrong { color: var(--bad); }
 `;
@@ -53,7 +55,7 @@ export function evaluationPage(
   const { data, rows, skipped } = summary;
   const [head = [], ...body] = summaryCells(summary);
   const cells = (of: readonly string[], tag: string) =>
-    `<tr>${of.map((cell) => `<${tag}>${escaped(cell)}</${tag}>`).join("")}</tr>`;
+    `<tr>${of.map((cell) => `<${tag}>${bounded(escaped(cell))}</${tag}>`).join("")}</tr>`;
   const { best, worst } = bestAndWorst(models[0]!.items);
   const cards = (title: string, shown: readonly number[]) =>
     shown.length === 0
@@ -95,6 +97,11 @@ ${cards("Worst", worst)}
 `;
 }
 
+/** A figure's bounds in a weaker colour. */
+function bounded(cell: string): string {
+  return cell.replace(/ (\(.* to .*\))/, " <small>$1</small>");
+}
+
 function card(
   models: readonly Measured[],
   at: number,
@@ -104,7 +111,7 @@ function card(
   const images = (pictures.get(index) ?? [])
     .map((png) => `<img alt="" src="data:image/png;base64,${png.toBase64()}">`).join("");
   const lines = [
-    ["Asked", question.replaceAll("<image>", "").trim()],
+    ["Asked", question.replaceAll("<image>", "").replace(/\s*\n\s*/g, "\n").trim()],
     ["Right", answers.slice(0, 5).join("\n")],
     ...category === undefined ? [] : [["Kind", category]],
   ].map(([name, text]) => `<dt>${name}</dt><dd>${escaped(text ?? "")}</dd>`);

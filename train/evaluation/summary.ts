@@ -64,13 +64,15 @@ export function summarize(models: readonly Measured[], seed: number): SummaryRow
 /** A figure as people read it. */
 export function figure(value: number, share: boolean): string {
   if (!Number.isFinite(value)) return "–";
-  if (share) return `${(100 * value).toFixed(1).replace("-0.0", "0.0")}%`;
   const size = Math.abs(value);
-  return size < 10
+  const text = share
+    ? `${(100 * value).toFixed(1)}%`
+    : size < 10
     ? value.toFixed(3)
     : size < 1e6
     ? value.toFixed(size < 1000 ? 1 : 0)
     : value.toExponential(2);
+  return /^-0\.0+%?$/.test(text) ? text.slice(1) : text;
 }
 
 /** A figure and its bounds. */
