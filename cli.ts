@@ -42,6 +42,10 @@ const GLIMPSE: Program = {
       summary: "Trains the language model on conversations.",
       load: () => import("./cli/sft_llm.ts"),
     },
+    "pretrain-clip": {
+      summary: "Trains a vision tower and a text tower to tell which caption is whose picture's.",
+      load: () => import("./cli/pretrain_clip.ts"),
+    },
     chat: {
       summary: "Talks about pictures in the terminal.",
       load: () => import("./cli/chat.ts"),

@@ -4,18 +4,17 @@ import { requireRoot } from "../data/model_folder.ts";
 import { openCommunicator, startedByMpi } from "../train/mpi.ts";
 import { ProgressReport } from "../train/progress.ts";
 import { runTraining } from "../train/run.ts";
+import { offers } from "./clip_options.ts";
 import { type OptionTable, parseOptions } from "./options.ts";
 import { type Command, describeError } from "./program.ts";
-import { PICTURE_OPTIONS, trainOptions } from "./train_options.ts";
+import { trainOptions } from "./train_options.ts";
 import type { TrainPreset } from "./train_presets.ts";
 import { trainSettings } from "./train_settings.ts";
 
 /** A command that trains with a preset until its end, or until Ctrl-C. */
 export function trainCommand(preset: TrainPreset): Command {
   const all = trainOptions(preset);
-  const offered = Object.entries(all).filter(([name]) =>
-    preset.pictures || !PICTURE_OPTIONS.includes(name)
-  );
+  const offered = Object.entries(all).filter(([name]) => offers(preset, name));
   const options: OptionTable = Object.fromEntries(offered);
   const run = async (args: readonly string[]): Promise<number> => {
     const values = { ...parseOptions(all, []), ...parseOptions(options, args) };

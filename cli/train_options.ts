@@ -13,19 +13,8 @@ import {
   zeroOrOne,
 } from "./option_kinds.ts";
 import type { OptionValues } from "./options.ts";
+import { clipOptions } from "./clip_options.ts";
 import type { TrainPreset } from "./train_presets.ts";
-
-/** Options that only a model with pictures has. */
-export const PICTURE_OPTIONS: readonly string[] = [
-  "images_path",
-  "vision_path",
-  "freeze_llm",
-  "freeze_vision",
-  "projector_learning_rate",
-  "vision_learning_rate",
-  "feature_cache",
-  "feature_cache_budget",
-];
 
 /** The table of options of a preset. */
 // deno-lint-ignore explicit-module-boundary-types
@@ -59,7 +48,9 @@ export function trainOptions(preset: TrainPreset) {
     }),
     vision_path: path({
       section: FILES,
-      help: "Folder of the CLIP vision tower.",
+      help: preset.model === "clip"
+        ? "Folder of a CLIP to begin with: its sizes and, where it has some, its weights."
+        : "Folder of the CLIP vision tower.",
       defaultText: "model/vision_model/clip-vit-base-patch16",
     }),
     checkpoints_path: path({
@@ -69,20 +60,26 @@ export function trainOptions(preset: TrainPreset) {
     }),
     save_weight: text({
       section: FILES,
-      help: "Name of the weights that are saved; size and ending are added.",
+      help: preset.model === "clip"
+        ? "Name of the folder that is saved."
+        : "Name of the weights that are saved; size and ending are added.",
       default: preset.saveWeight,
       placeholder: "NAME",
     }),
     from_weight: text({
       section: FILES,
-      help: "Name of the weights to begin with; none for new ones.",
+      help: preset.model === "clip"
+        ? "vision for the weights of the vision folder, where it has some; none for new ones."
+        : "Name of the weights to begin with; none for new ones.",
       default: preset.fromWeight,
       placeholder: "NAME",
     }),
     metrics: path({
       section: FILES,
       help: "Metrics file, one JSON line an update.",
-      defaultText: "checkpoints/{weight}_{hidden}_metrics.jsonl",
+      defaultText: `checkpoints/{weight}${
+        preset.model === "clip" ? "" : "_{hidden}"
+      }_metrics.jsonl`,
     }),
     hidden_size: integer({
       section: MODEL,
@@ -116,11 +113,13 @@ export function trainOptions(preset: TrainPreset) {
     }),
     freeze_vision: zeroOrOne({
       section: MODEL,
-      help:
-        "Whether the vision tower is frozen; 0 trains it too, from new where its folder has no weights, and saves " +
-        "it with the model.",
-      default: true,
+      help: preset.model === "clip"
+        ? "Whether the vision tower is frozen, and only the text tower learns to fit it."
+        : "Whether the vision tower is frozen; 0 trains it too, from new where its folder has no weights, and saves " +
+          "it with the model.",
+      default: preset.freezeVision,
     }),
+    ...clipOptions(preset),
     device: text({
       section: TRAIN,
       help: "Adapter: gpu, software, or a piece of its name.",
@@ -165,28 +164,34 @@ export function trainOptions(preset: TrainPreset) {
     warmup_steps: integer({
       section: TRAIN,
       help: "Batches over which the learning rate rises from 0.",
-      default: 0,
+      default: preset.warmupSteps,
       min: 0,
     }),
     adam_beta1: number({
       section: TRAIN,
       help: "AdamW's β₁.",
-      default: 0.9,
+      default: preset.adamw.beta1,
       min: 0,
       max: 0.9999999,
     }),
     adam_beta2: number({
       section: TRAIN,
       help: "AdamW's β₂.",
-      default: 0.999,
+      default: preset.adamw.beta2,
       min: 0,
       max: 0.9999999,
     }),
-    adam_eps: number({ section: TRAIN, help: "AdamW's ε.", default: 1e-8, min: 0, aboveMin: true }),
+    adam_eps: number({
+      section: TRAIN,
+      help: "AdamW's ε.",
+      default: preset.adamw.eps,
+      min: 0,
+      aboveMin: true,
+    }),
     weight_decay: number({
       section: TRAIN,
       help: "AdamW's decay of weights.",
-      default: 0.01,
+      default: preset.adamw.weightDecay,
       min: 0,
     }),
     accumulation_steps: integer({

@@ -4,6 +4,7 @@ import { join } from "@std/path";
 import { modelFolder } from "../data/model_folder.ts";
 import { UsageError } from "../kernels/runtime/errors.ts";
 import type { RunSettings } from "../train/settings.ts";
+import { contrastiveSettings } from "./clip_options.ts";
 import type { TrainValues } from "./train_options.ts";
 import type { TrainPreset } from "./train_presets.ts";
 
@@ -25,8 +26,13 @@ export function trainSettings(
         `--shard_optimizer and --allreduce_dtype.`,
     );
   }
+  if (preset.model === "clip" && o.from_weight !== "none" && o.from_weight !== "vision") {
+    throw new UsageError(
+      `--from_weight must be vision or none, not ${o.from_weight}; --vision_path names the folder to begin with.`,
+    );
+  }
   const folder = modelFolder(o.root, given);
-  const name = `${o.save_weight}_${o.hidden_size}${o.use_moe ? "_moe" : ""}`;
+  const size = preset.model === "clip" ? "" : `_${o.hidden_size}${o.use_moe ? "_moe" : ""}`;
   return {
     folder,
     dataPath: o.data_path ?? join(folder.dataset, `${preset.data}_data.jsonl`),
@@ -38,7 +44,8 @@ export function trainSettings(
       use_moe: o.use_moe,
       ...(o.num_hidden_layers !== undefined && { num_hidden_layers: o.num_hidden_layers }),
     },
-    pictures: preset.pictures,
+    pictures: preset.model !== "llm",
+    contrastive: preset.model === "clip" ? contrastiveSettings(o) : undefined,
     freeze: Number(o.freeze_llm) as 0 | 1 | 2,
     freezeVision: o.freeze_vision,
     device: o.device,
@@ -78,7 +85,7 @@ export function trainSettings(
     trackingUri: o.tracking_uri,
     project: o.wandb_project,
     sampleEvery: o.sample_every,
-    metrics: o.metrics ?? join(folder.checkpoints, `${name}_metrics.jsonl`),
+    metrics: o.metrics ?? join(folder.checkpoints, `${o.save_weight}${size}_metrics.jsonl`),
     featureCache: o.feature_cache,
     featureCacheBudget: o.feature_cache_budget,
     checkpointActivations: o.checkpoint_activations,

@@ -4,10 +4,12 @@ import { DataError, FormatError, UsageError } from "../kernels/runtime/errors.ts
 import type { Sample } from "../model/batch.ts";
 import type { TokenizerFiles } from "../model/byte_tokenizer.ts";
 import { ChatTemplate } from "../model/chat_template.ts";
+import { clipTokens } from "../model/clip_config.ts";
 import { ImageProcessor } from "../model/image_processor.ts";
 import { encodeConversation } from "../model/loss_mask.ts";
 import { findRuns, imagePlaceholder } from "../model/placeholders.ts";
 import { Tokenizer } from "../model/tokenizer.ts";
+import { readCaptionedRow } from "./caption.ts";
 import { decodePicture, type RgbPicture } from "./picture.ts";
 import { openPictures, type PictureSource } from "./picture_source.ts";
 import { type ConversationRow, readRow } from "./row.ts";
@@ -29,6 +31,8 @@ export interface DatasetSource {
   readonly maxLength: number;
   /** Placeholders of a picture; 196, those of CLIP ViT-B/16, if left out. */
   readonly tokensPerPicture?: number;
+  /** Whether a sample is a picture with its caption alone, for contrastive learning; false if left out. */
+  readonly captions?: boolean;
   /** The text of one placeholder; the tokenizer's if left out. */
   readonly placeholder?: string;
   /** Where the file's rows are, if that is known. */
@@ -175,6 +179,9 @@ export class VlmDataset implements Disposable {
    */
   async encode(index: number, maxLength: number = this.#source.maxLength): Promise<EncodedRow> {
     const value = await this.#rows.row(index);
+    if (this.#source.captions) {
+      return await this.#placed(index, () => this.#encodeCaption(value, maxLength));
+    }
     const text = rowText(value);
     if (text !== undefined) return this.#encodeText(text, maxLength);
     return await this.#placed(index, () => {
@@ -218,6 +225,23 @@ export class VlmDataset implements Disposable {
     }
     const ids = Uint32Array.from(encoded.ids), mask = Uint8Array.from(encoded.mask);
     return { ids, mask, pictureStarts: findRuns(ids, this.#picture.ids), truncated };
+  }
+
+  /** A caption between the tokens that begin and end it for CLIP; where it is too long, its own end is cut off. */
+  #encodeCaption(value: unknown, maxLength: number): EncodedRow {
+    const { picture, caption } = readCaptionedRow(value);
+    const { bosId, endId } = clipTokens(this.#tokenizer);
+    const begin = bosId === undefined ? [] : [bosId];
+    const said = this.#tokenizer.encode(caption, { special: false });
+    const room = maxLength - begin.length - 1;
+    const ids = Uint32Array.from([...begin, ...said.slice(0, room), endId]);
+    return {
+      row: { pictures: [picture], conversations: [{ role: "assistant", content: caption }] },
+      ids,
+      mask: new Uint8Array(ids.length),
+      pictureStarts: [],
+      truncated: said.length > room,
+    };
   }
 
   /** A text as a sample all of which is to be learnt, between the tokens that begin and end, unless it has them. */

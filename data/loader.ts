@@ -1,7 +1,7 @@
 /** Batches in order, made ahead of the step that takes them. */
 
 import { DataError } from "../kernels/runtime/errors.ts";
-import { type Batch, packSamples, type Sample } from "../model/batch.ts";
+import { type Batch, packPairs, packSamples, type Sample } from "../model/batch.ts";
 import { type DatasetSource, TOKENS_PER_PICTURE, VlmDataset } from "./dataset.ts";
 import { SampleOrder } from "./order.ts";
 import { openPictures } from "./picture_source.ts";
@@ -176,7 +176,10 @@ export class Loader implements AsyncDisposable {
         onSkip?.(outcome.error, outcome.index);
       } else throw outcome.error;
     }
-    const batch = packSamples(samples, source.tokensPerPicture ?? TOKENS_PER_PICTURE, padTo, padId);
+    const { captions, tokensPerPicture = TOKENS_PER_PICTURE } = source;
+    const batch = captions
+      ? packPairs(samples)
+      : packSamples(samples, tokensPerPicture, padTo, padId);
     return { batch, skipped: outcomes.length - samples.length };
   }
 }

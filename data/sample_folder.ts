@@ -6,6 +6,7 @@ import { byteTokenizer } from "../model/byte_tokenizer.ts";
 import { clipVisionSpecs } from "../model/clip_vision.ts";
 import { type ClipVisionConfig, type MiniMindConfig, miniMindConfig } from "../model/config.ts";
 import { elementCount, type HostTensor, hostTensor } from "../model/host_tensor.ts";
+import { clipPreprocessor } from "../model/image_processor.ts";
 import { miniMindSpecs } from "../model/minimind.ts";
 import { drawInitial, type ParameterSpec } from "../model/parameters.ts";
 import { pthChunks } from "../model/pth_writer.ts";
@@ -114,7 +115,7 @@ function sampleFiles(
       join(vision, "config.json"),
       () => json({ model_type: "clip_vision_model", num_channels: 3, ...clip }),
     ],
-    [join(vision, "preprocessor_config.json"), () => json(PREPROCESSOR)],
+    [join(vision, "preprocessor_config.json"), () => json(clipPreprocessor(224))],
     [
       join(vision, "model.safetensors"),
       () =>
@@ -142,22 +143,6 @@ function numbered(kind: string, count: number): string[] {
 function picture(path: string, draw: () => CaptionedPicture): [string, () => Promise<Content>] {
   return [path, () => encodePng(draw().picture)];
 }
-
-/** What CLIP's processor does, as its file says it. */
-const PREPROCESSOR = {
-  image_processor_type: "CLIPImageProcessor",
-  do_resize: true,
-  size: { shortest_edge: 224 },
-  resample: 3,
-  do_center_crop: true,
-  crop_size: { height: 224, width: 224 },
-  do_rescale: true,
-  rescale_factor: 1 / 255,
-  do_normalize: true,
-  image_mean: [0.48145466, 0.4578275, 0.40821073],
-  image_std: [0.26862954, 0.26130258, 0.27577711],
-  do_convert_rgb: true,
-};
 
 function sampleConfigs(
   { hiddenSize, layers, visionHiddenSize, visionLayers }: SampleSizes,

@@ -1,3 +1,4 @@
+import { FormatError } from "../kernels/runtime/errors.ts";
 import {
   type ClipEncoderConfig,
   clipEncoderConfig,
@@ -62,6 +63,22 @@ export interface ClipTokens {
   readonly bosId: number | undefined;
   /** What every text ends with. */
   readonly endId: number;
+}
+
+/**
+ * The tokens between which a tokenizer's texts stand for CLIP: the one that opens a turn, and at the end the padding, as
+ * OpenAI's CLIP has it. To transformers' CLIP an end of id 2 means an old kind of model.
+ *
+ * @throws {FormatError} where the padding has that id.
+ */
+export function clipTokens(
+  { bosId, padId }: { readonly bosId: number | undefined; readonly padId: number },
+): ClipTokens {
+  if (padId !== 2) return { bosId, endId: padId };
+  throw new FormatError(
+    "The tokenizer's padding token, which ends the texts for CLIP, has the id 2, by which transformers' CLIP " +
+      "knows old models; name another pad_token in tokenizer_config.json.",
+  );
 }
 
 /** The `config.json` of a CLIP model as transformers reads it. */

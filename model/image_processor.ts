@@ -27,6 +27,17 @@ const CLIP_DEFAULTS = {
   image_std: [0.26862954, 0.26130258, 0.27577711],
 };
 
+/** The `preprocessor_config.json` of a CLIP whose pictures have `size` pixels a side. */
+export function clipPreprocessor(size: number): Record<string, unknown> {
+  return {
+    image_processor_type: "CLIPImageProcessor",
+    ...CLIP_DEFAULTS,
+    size: { shortest_edge: size },
+    crop_size: { height: size, width: size },
+    do_convert_rgb: true,
+  };
+}
+
 /**
  * Resizes and crops pictures to [3, size, size] bytes. The rest, `(byte·scale − mean) / std`, is
  * left to the device.

@@ -1,6 +1,8 @@
 import { OutOfMemoryError, UsageError } from "../kernels/runtime/errors.ts";
+import type { Gpu } from "../kernels/runtime/gpu.ts";
 import { formatBytes } from "../kernels/runtime/memory.ts";
-import { type MiniMindConfig, patchCount } from "../model/config.ts";
+import type { Clip } from "../model/clip.ts";
+import { type ClipEncoderConfig, type MiniMindConfig, patchCount } from "../model/config.ts";
 import type { Vlm } from "../model/vlm.ts";
 
 /** What a batch may hold at most. */
@@ -74,30 +76,76 @@ function choices({ use_moe, num_experts_per_tok, n_shared_experts }: MiniMindCon
  * @throws {UsageError} that names the largest batch which fits.
  */
 export function checkMemory(vlm: Vlm, shape: BatchShape, available?: number): string {
-  const most = vlm.gpu.device.limits.maxStorageBufferBindingSize;
+  return requireFit(vlm.gpu, (samples) => estimateMemory(vlm, { ...shape, samples }), {
+    samples: shape.samples,
+    available,
+    what: `A batch of ${shape.samples} samples of ${shape.length} tokens`,
+    none: "use --max_seq_len",
+    best: (best) =>
+      `--batch_size ${best}, with --accumulation_steps for the rest; or lower --max_seq_len to what the data need`,
+  });
+}
+
+/**
+ * The same for a CLIP model.
+ *
+ * @param pairs How many go through the towers at once.
+ * @throws {UsageError} that names how many fit.
+ */
+export function checkClipMemory(clip: Clip, pairs: number, available?: number): string {
+  return requireFit(clip.gpu, (samples) => estimateClipMemory(clip, samples), {
+    samples: pairs,
+    available,
+    what: `${pairs} pairs through the towers at once`,
+    none: "choose smaller towers",
+    best: (best) => `--micro_batch_size ${best}`,
+  });
+}
+
+function estimateClipMemory({ config, parameters }: Clip, pairs: number): MemoryEstimate {
+  const { vision, text } = config;
+  const rows = [pairs * (patchCount(vision) + 1), pairs * text.max_position_embeddings] as const;
+  const tower = ({ hidden_size, intermediate_size, num_hidden_layers }: ClipEncoderConfig) =>
+    num_hidden_layers * (8 * hidden_size + 2 * intermediate_size);
+  return {
+    parameters: parameters.bytes + 8 * parameters.trainedCount,
+    step: 4 * Math.max(rows[0] * tower(vision), rows[1] * tower(text)),
+    largest: 4 * Math.max(rows[0] * vision.intermediate_size, rows[1] * text.intermediate_size),
+  };
+}
+
+/** What is to fit, and the words for what does not. */
+interface Fit {
+  samples: number;
+  available: number | undefined;
+  what: string;
+  none: string;
+  best(samples: number): string;
+}
+
+function requireFit(
+  gpu: Gpu,
+  estimate: (samples: number) => MemoryEstimate,
+  { samples, available, what, none, best: advice }: Fit,
+): string {
+  const most = gpu.device.limits.maxStorageBufferBindingSize;
   const fits = (samples: number) => {
-    const { parameters, step, largest } = estimateMemory(vlm, { ...shape, samples });
+    const { parameters, step, largest } = estimate(samples);
     return largest <= most && parameters + step <= (available ?? Infinity);
   };
-  const { parameters, step, largest } = estimateMemory(vlm, shape);
+  const { parameters, step, largest } = estimate(samples);
   const needed = `${formatBytes(parameters)} for weights and optimizer and up to ${
     formatBytes(step)
   } a step`;
-  if (fits(shape.samples)) return needed;
-  let best = shape.samples;
+  if (fits(samples)) return needed;
+  let best = samples;
   while (best > 0 && !fits(best)) best--;
   const why = largest > most
     ? `one of its tensors would take ${formatBytes(largest)}, and this adapter's kernels see ${
       formatBytes(most)
     } at once`
     : `it takes ${needed}, and ${formatBytes(available!)} are available`;
-  const batch =
-    `A batch of ${shape.samples} samples of ${shape.length} tokens does not fit: ${why}.`;
-  if (best === 0) {
-    throw new OutOfMemoryError(`${batch} Not even one sample does; use --max_seq_len.`);
-  }
-  throw new UsageError(
-    `${batch} The largest that fits is --batch_size ${best}, with --accumulation_steps for ` +
-      `the rest; or lower --max_seq_len to what the data need.`,
-  );
+  const refused = `${what} does not fit: ${why}.`;
+  if (best === 0) throw new OutOfMemoryError(`${refused} Not even one sample does; ${none}.`);
+  throw new UsageError(`${refused} The largest that fits is ${advice(best)}.`);
 }

@@ -1,3 +1,5 @@
+import { openClipPlan } from "../data/clip_files.ts";
+import type { DatasetSource } from "../data/dataset.ts";
 import { holdOut } from "../data/hold_out.ts";
 import { Loader } from "../data/loader.ts";
 import { loadClipConfig, loadImageProcessor, loadTokenizer } from "../data/model_folder.ts";
@@ -32,18 +34,13 @@ export async function openData(
   { rank, size }: Communicator,
 ): Promise<RunData> {
   const { folder, valPath, valRatio, seed } = settings;
-  const [tokenizer, processor, clip] = await Promise.all([
-    loadTokenizer(folder.tokenizer),
-    settings.pictures ? loadImageProcessor(folder.vision) : undefined,
-    settings.pictures ? loadClipConfig(folder.vision) : undefined,
-  ]);
+  const tokenizer = await loadTokenizer(folder.tokenizer);
   const source = {
     dataPath: settings.dataPath,
     imagesPath: settings.imagesPath,
     tokenizer: tokenizer.files,
-    ...processor && { preprocessor: processor.config },
     maxLength: settings.maxLength,
-    tokensPerPicture: clip ? pictureTokens(clip) : 0,
+    ...await pictureSource(settings, tokenizer.tokenizer),
   };
   const common = {
     batchSize: settings.batchSize * size,
@@ -84,6 +81,28 @@ export async function openData(
     tokenizer: tokenizer.tokenizer,
     [Symbol.asyncDispose]: () => held.disposeAsync(),
   };
+}
+
+/** What the towers want of pictures and texts. */
+async function pictureSource(
+  { folder, pictures, contrastive }: RunSettings,
+  { vocabSize }: Tokenizer,
+): Promise<Partial<DatasetSource>> {
+  if (contrastive) {
+    const { config, processor } = await openClipPlan(folder.vision, vocabSize, contrastive.sizes);
+    return {
+      preprocessor: processor.config,
+      maxLength: config.text.max_position_embeddings,
+      tokensPerPicture: 0,
+      captions: true,
+    };
+  }
+  if (!pictures) return { tokensPerPicture: 0 };
+  const [{ config }, clip] = await Promise.all([
+    loadImageProcessor(folder.vision),
+    loadClipConfig(folder.vision),
+  ]);
+  return { preprocessor: config, tokensPerPicture: pictureTokens(clip) };
 }
 
 /** Loads the model that a run begins with, and says what it is. A new one has as many tokens as the tokenizer. */

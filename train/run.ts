@@ -4,6 +4,7 @@ import { DeviceError } from "../kernels/runtime/errors.ts";
 import { Gpu } from "../kernels/runtime/gpu.ts";
 import config from "../deno.json" with { type: "json" };
 import { Checkpoints, type RunState } from "./checkpoint.ts";
+import { openClipTask } from "./clip_task.ts";
 import { ALONE, type Communicator } from "./communicator.ts";
 import { broadcastTensors } from "./data_parallel.ts";
 import { openData, type RunData } from "./open_run.ts";
@@ -35,7 +36,10 @@ export async function runTraining(
   using gpu = await Gpu.open(settings.device);
   if (gpu.info.software) gpu.onKernel = (name, count) => report.compiling(name, count);
   const precision = choosePrecision(gpu.info, settings.dtype);
-  using task = await openVlmTask(gpu, settings, data, precision, report);
+  const { contrastive } = settings;
+  using task = contrastive
+    ? await openClipTask(gpu, { ...settings, contrastive }, data, precision, report)
+    : await openVlmTask(gpu, settings, data, precision, report);
   const { model, undecayed } = task;
   const { gradClip: clip, adamw } = settings;
   const lossScale = precision === "float16" ? LOSS_SCALE : undefined;

@@ -1,4 +1,5 @@
 import { join } from "@std/path";
+import type { ClipSizes } from "../data/clip_files.ts";
 import type { ModelFolder } from "../data/model_folder.ts";
 import type { AdamWConstants } from "../kernels/optimizer.ts";
 import type { Precision } from "../kernels/runtime/precision.ts";
@@ -24,6 +25,8 @@ export interface RunSettings {
   readonly language: MiniMindOptions;
   /** Whether the model sees pictures, or is a language model alone. */
   readonly pictures: boolean;
+  /** How pairs of pictures and captions are told apart, where that is learnt in place of tokens. */
+  readonly contrastive: ContrastiveSettings | undefined;
   /** What is frozen. */
   readonly freeze: Freeze;
   /** Whether the vision tower is frozen, too. */
@@ -104,6 +107,14 @@ export interface RunSettings {
   readonly compat: boolean;
 }
 
+/** How pairs of pictures and captions are told apart. */
+export interface ContrastiveSettings {
+  /** Sizes of the towers that were asked for. */
+  readonly sizes: ClipSizes;
+  /** Pairs that go through the towers at once. */
+  readonly microBatch: number;
+}
+
 /** How a run ended. */
 export interface RunResult {
   /** Updates made. */
@@ -129,7 +140,8 @@ export function startWeights(
   return weightPath(folder.out, fromWeight, hiddenSize, language.use_moe ?? false);
 }
 
-/** The name of a run: `{weight}_{hidden}[_moe]`. */
-export function runName({ saveWeight, hiddenSize, language }: RunSettings): string {
+/** The name of a run: `{weight}_{hidden}[_moe]`, of towers `{weight}` alone. */
+export function runName({ saveWeight, hiddenSize, language, contrastive }: RunSettings): string {
+  if (contrastive) return saveWeight;
   return `${saveWeight}_${hiddenSize}${language.use_moe ? "_moe" : ""}`;
 }

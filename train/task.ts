@@ -5,6 +5,7 @@ import type { Trainable } from "../model/trainable.ts";
 import type { RunState } from "./checkpoint.ts";
 import type { Communicator } from "./communicator.ts";
 import type { ReportSample } from "./report.ts";
+import type { Recall } from "./retrieval.ts";
 import type { ValidationResult } from "./validation.ts";
 
 /** What a run trains, and all in which ways of training differ. */
@@ -30,7 +31,7 @@ export interface TrainingTask extends Disposable {
   /** Keeps what of them still waits on the device. */
   flush(): Promise<void>;
   /** Measures the model on what it does not learn from. */
-  validate(loader: Loader, ranks: Communicator): Promise<ValidationResult>;
+  validate(loader: Loader, ranks: Communicator): Promise<ValidationResult & Partial<Recall>>;
   /** What the model says of a sample. */
   answer?(loader: Loader, updates: number): Promise<ReportSample | undefined>;
 }

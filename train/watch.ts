@@ -9,6 +9,7 @@ import { MetricsFile } from "./metrics_file.ts";
 import { readMetricsRows } from "./metrics_rows.ts";
 import type { Progress, ProgressReport } from "./progress.ts";
 import { reportHtml, type ReportSample } from "./report.ts";
+import type { Recall } from "./retrieval.ts";
 import { runName, type RunSettings } from "./settings.ts";
 import { openTracker, type RunEnd, type Tracker } from "./tracker.ts";
 import type { ValidationResult } from "./validation.ts";
@@ -25,7 +26,7 @@ export interface Watch extends AsyncDisposable {
   /** Hears of an update. Throws when too many in a row had no finite gradient. */
   update(at: Progress, metrics: StepMetrics): void;
   /** Hears how the model does on what it does not learn from. */
-  validation(step: number, result: ValidationResult): void;
+  validation(step: number, result: ValidationResult & Partial<Recall>): void;
   /** Hears what the model says. */
   sample(sample: ReportSample, size: number): void;
   /** Hears of the run's end; returns the page that tells of it. */
@@ -150,17 +151,21 @@ export class RunWatch implements Watch {
   }
 
   /** Shows how the model does on what it does not learn from. */
-  validation(step: number, result: ValidationResult): void {
+  validation(step: number, result: ValidationResult & Partial<Recall>): void {
     this.#metrics.write({ step, ...result });
-    const { val_loss, blind_loss } = result;
+    const { val_loss, blind_loss, images, texts: _, ...recall } = result;
     this.#tracker.scalars(step, {
       "validation/loss": val_loss,
       ...blind_loss !== undefined && { "validation/blind_loss": blind_loss },
+      ...Object.fromEntries(Object.entries(recall).map(([name, r]) => [`validation/${name}`, r])),
     });
     const blind = blind_loss === undefined
       ? ""
       : `, with exchanged pictures ${blind_loss.toFixed(4)}`;
-    this.#report.say(`after ${step} updates: validation loss ${val_loss.toFixed(4)}${blind}`);
+    const found = images === undefined ? "" : foundWords(result);
+    this.#report.say(
+      `after ${step} updates: validation loss ${val_loss.toFixed(4)}${blind}${found}`,
+    );
   }
 
   /** Shows what the model says. */
@@ -212,12 +217,24 @@ export class RunWatch implements Watch {
   }
 }
 
+/** How well pictures and texts find each other, and how well they would by chance. */
+function foundWords(recall: Partial<Recall>): string {
+  const percent = (share = NaN) => `${(100 * share).toFixed(1)}%`;
+  const { images, texts } = recall;
+  return `; of ${images} pictures ${percent(recall.image_to_text_r1)} find their text first and ` +
+    `${percent(recall.image_to_text_r5)} among five of ${texts}, of the texts ` +
+    `${percent(recall.text_to_image_r1)} and ${percent(recall.text_to_image_r5)} a picture`;
+}
+
 function trackerFolder(settings: RunSettings): string {
   return join(settings.folder.checkpoints, `${runName(settings)}_tracker`);
 }
 
 /** The settings as a reader wants them: flat, without what is not set. */
-function shown({ folder: _, adamw, language, ...rest }: RunSettings): Record<string, unknown> {
-  const all = Object.entries({ ...rest, ...adamw, ...language });
+function shown(
+  { folder: _, adamw, language, contrastive, ...rest }: RunSettings,
+): Record<string, unknown> {
+  const { sizes: _sizes, ...pairs } = contrastive ?? {};
+  const all = Object.entries({ ...rest, ...adamw, ...language, ...pairs });
   return Object.fromEntries(all.filter(([, value]) => value !== undefined));
 }
