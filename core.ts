@@ -60,6 +60,14 @@ export { blobSource, type ByteSource, bytesSource } from "./model/bytes.ts";
 export { type ChatMessage, ChatTemplate, type ChatTemplateOptions } from "./model/chat_template.ts";
 export type { ChatModel } from "./model/chat_model.ts";
 export { type ChatSource, readChatModel } from "./model/load_chat_model.ts";
+export {
+  type ClipPlan,
+  type ClipSizes,
+  type ClipSource,
+  type LoadedClip,
+  planClip,
+  readClip,
+} from "./model/load_clip.ts";
 export { readVlm, type VlmSource } from "./model/load_vlm.ts";
 export * from "./model/model_files.ts";
 export { fetchChatModel, WEB } from "./model/web_files.ts";
@@ -72,7 +80,7 @@ export { describe } from "./model/describe.ts";
 export { embedPicture } from "./model/embed_picture.ts";
 export { Decoder, type GenerateOptions } from "./model/decoder.ts";
 export { fromFloat32, type HostDtype, type HostTensor, toFloat32 } from "./model/host_tensor.ts";
-export { ImageProcessor } from "./model/image_processor.ts";
+export { clipPreprocessor, ImageProcessor } from "./model/image_processor.ts";
 export { inferMiniMindConfig } from "./model/infer_config.ts";
 export { type MatchOptions, matchWeights } from "./model/load_weights.ts";
 export {

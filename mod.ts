@@ -6,6 +6,7 @@
 
 export * from "./core.ts";
 
+export { loadClip, openClipPlan, saveClip } from "./data/clip_files.ts";
 export { type OpenFile, openFile, writeFileAtomic } from "./data/files.ts";
 export { type DatasetSource, type EncodedRow, VlmDataset } from "./data/dataset.ts";
 export { type LoadedBatch, Loader, type LoaderOptions, type LoaderRange } from "./data/loader.ts";
