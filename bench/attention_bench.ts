@@ -5,8 +5,7 @@ import { attentionDecode, KvCache } from "../kernels/kv_cache.ts";
 import { rope, ropeTable } from "../kernels/rope.ts";
 import type { Tensor } from "../kernels/runtime/tensor.ts";
 import { packSequences } from "../kernels/sequences.ts";
-import { benchFlops } from "./support/bench_flops.ts";
-import { benchBytes, gpu } from "./support/bench_kernel.ts";
+import { benchBytes, benchFlops, gpu } from "./support/bench_part.ts";
 
 const SEQUENCES = gpu.info.software ? 4 : 64;
 

@@ -12,7 +12,7 @@ import { gatherRows, spliceRows } from "../kernels/rows.ts";
 import type { Tensor } from "../kernels/runtime/tensor.ts";
 import { sampleTokens, samplingSettings } from "../kernels/sample_tokens.ts";
 import { swiglu } from "../kernels/swiglu.ts";
-import { benchBytes, gpu } from "./support/bench_kernel.ts";
+import { benchBytes, gpu } from "./support/bench_part.ts";
 
 const ROWS = gpu.info.software ? 2048 : 16384;
 const PICTURES = gpu.info.software ? 4 : 32;

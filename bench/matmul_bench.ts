@@ -1,7 +1,6 @@
 /** Matrix products at the shapes of MiniMind2 (26M: 512 wide, 104M: 768 wide) and CLIP ViT-B/16, in the three layouts of training. */
 import { type Layout, product } from "../kernels/matmul.ts";
-import { benchFlops } from "./support/bench_flops.ts";
-import { benchBytes, gpu } from "./support/bench_kernel.ts";
+import { benchBytes, benchFlops, gpu } from "./support/bench_part.ts";
 
 const BATCH = gpu.info.software ? 1 : 16;
 const [TOKENS, LABELS, PATCHES] = [1024 * BATCH, 200 * BATCH, 788 * BATCH];

@@ -228,18 +228,19 @@ def folder_batch(folder: Path, stage: str, size: int):
     return torch.tensor(rows), torch.tensor(masks), torch.stack(pixels)
 
 
-def folder_model(folder: Path, width: int, layers: int) -> Vlm:
+def folder_model(folder: Path, width: int, layers: int, moe: bool) -> Vlm:
     """The model with the folder's weights."""
     from safetensors.torch import load_file
 
     clip_folder = folder / "model/vision_model/clip-vit-base-patch16"
     vision = json.loads((clip_folder / "config.json").read_text())["vision_config"]
     model = Vlm(width, layers, ClipVision(
-        vision["num_hidden_layers"], vision["hidden_size"], vision["intermediate_size"]))
+        vision["num_hidden_layers"], vision["hidden_size"], vision["intermediate_size"]), moe)
     state = {}
-    for name, value in torch.load(folder / f"out/llm_{width}.pth").items():
+    for name, value in torch.load(folder / f"out/llm_{width}{'_moe' if moe else ''}.pth").items():
         if name != "lm_head.weight":
             name = name.replace("vision_proj.vision_proj.0", "vision_proj")
+            name = name.replace("shared_experts.0", "shared")
             state[name.removeprefix("model.")] = value
     for name, value in load_file(clip_folder / "model.safetensors").items():
         tower, _, rest = name.partition(".")
@@ -262,7 +263,8 @@ def steps(model, batch, stage: str, rates):
         optimizer.param_groups[0]["lr"] = rate
         with torch.autocast("cuda", torch.bfloat16, enabled=batch[0].is_cuda):
             loss = masked_loss(model, *batch)
-        (loss + sum(layer.balance for layer in moe)).backward()
+        loss = loss + sum(layer.balance for layer in moe)
+        loss.backward()
         nn.utils.clip_grad_norm_(trained, 1.0)
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
@@ -298,15 +300,25 @@ def peak_memory() -> int:
 
 
 def check(folder: Path, expected: Path) -> None:
-    """Trains as the original did on this folder and compares every loss."""
-    run = json.loads(expected.read_text())["train"]["pretrain"]
-    flags = run["flags"]
-    model = folder_model(folder, flags["hidden_size"], flags["num_hidden_layers"])
-    batch = folder_batch(folder, "pretrain", flags["max_seq_len"])
-    for step, loss in zip(steps(model, batch, "pretrain", run["lr"]), run["loss"], strict=True):
-        print(json.dumps(step | {"original": loss}))
-        if abs(step["loss"] - loss) > 1e-4:
-            raise SystemExit("The loss is not the original's.")
+    """Trains as the original did on this folder, dense and with experts, and compares every loss."""
+    runs = json.loads(expected.read_text())["train"]
+    for moe in (False, True):
+        model = None
+        for stage in ("pretrain", "sft"):
+            run = runs[f"{stage}_moe_float32" if moe else stage]
+            flags = run["flags"]
+            if model is None:
+                model = folder_model(folder, flags["hidden_size"], flags["num_hidden_layers"], moe)
+            else:  # the original saves in half precision between its stages
+                for name, tensor in model.state_dict().items():
+                    if not name.startswith("clip."):
+                        tensor.copy_(tensor.half())
+            batch = folder_batch(folder, stage, flags["max_seq_len"])
+            made = steps(model, batch, stage, run["lr"])
+            for step, loss in zip(made, run["loss"], strict=True):
+                print(json.dumps({"stage": stage, "moe": moe, **step, "original": loss}))
+                if abs(step["loss"] - loss) > 2e-4:
+                    raise SystemExit("The loss is not the original's.")
 
 
 def main() -> None:

@@ -8,13 +8,11 @@ import { parseArgs } from "node:util";
 import { Gpu } from "../../kernels/runtime/gpu.ts";
 import { formatProfile, Profiler } from "../../kernels/runtime/profiler.ts";
 import { type Batch, packSamples, type Sample } from "../../model/batch.ts";
-import { clipVisionConfig, miniMindConfig } from "../../model/config.ts";
 import { Decoder } from "../../model/decoder.ts";
 import { Random } from "../../model/random.ts";
-import { Vlm } from "../../model/vlm.ts";
-import { trainPolicy } from "../../train/freeze.ts";
 import { AdamW } from "../../train/optimizer.ts";
 import { Trainer } from "../../train/trainer.ts";
+import { PATCHES, randomVlm, sampleOf, START, type Workload } from "../support/workload.ts";
 
 const { values: given } = parseArgs({
   options: {
@@ -26,51 +24,26 @@ const { values: given } = parseArgs({
     answer: { type: "string", default: "24" },
     use_moe: { type: "boolean", default: false },
     cached: { type: "boolean", default: false },
+    checkpoint_activations: { type: "boolean", default: false },
     device: { type: "string", default: "gpu" },
     profile: { type: "boolean", default: false },
   },
 });
-const [PATCHES, START, IMAGE_ID] = [196, 10, 34];
 const answer = Number(given.answer);
 const lengths = given.lengths.split(",").map(Number);
-const random = new Random(0);
-
-/** One picture a sample near its start, its last tokens the answer, as `step.py` has it. */
-function sample(index: number): Sample {
-  const length = lengths[index % lengths.length]!;
-  const ids = Uint32Array.from({ length }, (_, i) => {
-    const picture = i >= START && i < START + PATCHES;
-    return picture ? IMAGE_ID : 100 + Math.floor(random.float() * 6300);
-  });
-  const mask = Uint8Array.from(ids, (_, i) => i >= length - answer ? 1 : 0);
-  const picture = Uint8Array.from({ length: 3 * 224 * 224 }, () => random.float() * 256);
-  return { index, ids, mask, pictureStarts: [START], pictures: [picture] };
-}
+const random = new Random(1);
 
 using gpu = await Gpu.open(given.device);
-const language = miniMindConfig({
-  hidden_size: Number(given.hidden_size),
-  num_hidden_layers: Number(given.num_hidden_layers),
-  use_moe: given.use_moe,
+using vlm = randomVlm(gpu, {
+  stage: given.stage as Workload["stage"],
+  hiddenSize: Number(given.hidden_size),
+  layers: Number(given.num_hidden_layers),
+  moe: given.use_moe,
 });
-const config = {
-  language,
-  vision: clipVisionConfig({
-    hidden_size: 768,
-    intermediate_size: 3072,
-    num_hidden_layers: 12,
-    num_attention_heads: 12,
-    image_size: 224,
-    patch_size: 16,
-  }),
-  imageMean: [0.48145466, 0.4578275, 0.40821073] as const,
-  imageStd: [0.26862954, 0.26130258, 0.27577711] as const,
-};
-const freeze = given.stage === "sft" ? 0 : 1;
-using vlm = new Vlm(gpu, config, trainPolicy(freeze, language.num_hidden_layers));
-vlm.parameters.initialize(random);
-vlm.visionParameters.initialize(random);
-const samples = Array.from({ length: Number(given.batch_size) }, (_, i) => sample(i));
+const samples = Array.from(
+  { length: Number(given.batch_size) },
+  (_, i) => sampleOf(i, lengths[i % lengths.length]!, answer, random),
+);
 const batch = packSamples(samples, PATCHES);
 using features = given.cached ? vlm.encodePictures(batch.pictures, batch.pictureCount) : undefined;
 
@@ -91,6 +64,7 @@ function trainSteps(batch: Batch): () => Promise<Step> {
     warmupSteps: 0,
     accumulationSteps: 1,
     compat: false,
+    checkpointActivations: given.checkpoint_activations,
   });
   let step = 0;
   return async () => {
