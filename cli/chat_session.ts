@@ -5,8 +5,9 @@ import { readPicture } from "../data/picture.ts";
 import { UsageError } from "../kernels/runtime/errors.ts";
 import { PICTURE, type Turn } from "../model/prompt.ts";
 import type { Answer } from "../serve/answer.ts";
-import type { Engine, Picture } from "../serve/engine.ts";
+import type { Engine } from "../serve/engine.ts";
 import { fetchPicture } from "../serve/fetch_picture.ts";
+import type { Picture } from "../serve/picture_store.ts";
 import { suggestion } from "./nearest.ts";
 
 /** How answers are generated. */
@@ -111,7 +112,7 @@ export class ChatSession {
     const file = /^https?:\/\//i.test(path)
       ? await fetched(path, signal)
       : new Uint8Array(await readPicture(path));
-    const picture = { ...await this.#engine.preparePicture(file, `picture ${path}`), path, file };
+    const picture = { ...await this.#engine.pictures.prepare(file, `picture ${path}`), path, file };
     this.#pictures.push(picture);
     return picture;
   }

@@ -7,6 +7,7 @@ export type PictureProtocol = "kitty" | "iterm" | "sixel" | "none";
 export function pictureProtocol(variable: (name: string) => string | undefined): PictureProtocol {
   const term = variable("TERM") ?? "";
   const program = variable("TERM_PROGRAM") ?? "";
+  if (/^(tmux|screen)/.test(term)) return "none"; // they swallow what they do not know
   if (/kitty|ghostty/.test(term + program) || variable("KITTY_WINDOW_ID")) return "kitty";
   if (/^(iTerm\.app|WezTerm|mintty|vscode)$/.test(program)) return "iterm";
   return /sixel|^(foot|mlterm|yaft)/.test(term) ? "sixel" : "none";

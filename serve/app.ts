@@ -1,12 +1,12 @@
 import { Hono } from "hono";
 import { HTTPException } from "hono/http-exception";
 import { ChatRoute, engineOf } from "./chat_route.ts";
-import type { AnswerDefaults } from "./completions.ts";
 import type { Engine } from "./engine.ts";
 import { ApiError, asApiError } from "./errors.ts";
 import { fileRoutes } from "./file_routes.ts";
 import { FileStore } from "./files.ts";
 import { bodyGuard, keyGuard, knownHost, knownOrigin, safeHeaders } from "./guards.ts";
+import type { AnswerDefaults } from "./questions.ts";
 import { type ServerMetrics, serverMetrics } from "./server_metrics.ts";
 import { pageRoutes } from "./page.ts";
 

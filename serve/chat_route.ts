@@ -7,13 +7,13 @@ import {
   chunkObject,
   deltaObject,
   logprobsObject,
-  questionsOf,
   responseHead,
   usageOf,
-} from "./completions.ts";
+} from "./completion_objects.ts";
 import type { Engine } from "./engine.ts";
 import { ApiError, asApiError } from "./errors.ts";
 import type { FileStore } from "./files.ts";
+import { questionsOf } from "./questions.ts";
 import { type ChatRequest, chatRequest } from "./schema.ts";
 import type { ServerMetrics } from "./server_metrics.ts";
 

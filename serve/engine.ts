@@ -1,15 +1,13 @@
-import { decodePicture } from "../data/picture.ts";
 import type { ChatModel } from "../data/vlm_folder.ts";
 import { DeviceError, GlimpseError } from "../kernels/runtime/errors.ts";
-import type { Tensor } from "../kernels/runtime/tensor.ts";
 import { BatchDecoder, type Sequence, type SequenceOptions } from "../model/batch_decoder.ts";
 import { encodePrompt, type Prompt, type Turn } from "../model/prompt.ts";
 import { Random } from "../model/random.ts";
 import { Answer } from "./answer.ts";
-import { Lru } from "./lru.ts";
+import { type Picture, PictureStore, type PictureStoreOptions } from "./picture_store.ts";
 
 /** How much an engine takes on. */
-export interface EngineOptions {
+export interface EngineOptions extends PictureStoreOptions {
   /** Answers generated at the same time. */
   readonly slots: number;
   /** Tokens of a conversation at most, pictures and answer included. */
@@ -18,10 +16,6 @@ export interface EngineOptions {
   readonly cacheTokens?: number | undefined;
   /** Questions that may wait. */
   readonly queue: number;
-  /** Pixels of a picture at most. */
-  readonly maxPixels: number;
-  /** Bytes of pictures, prepared and as features each, that are kept. */
-  readonly pictureBytes: number;
 }
 
 /** What is usual where nothing else is asked for. */
@@ -32,14 +26,6 @@ export const ENGINE_DEFAULTS: EngineOptions = {
   maxPixels: 64_000_000,
   pictureBytes: 64 << 20,
 };
-
-/** A picture, resized and cropped. */
-export interface Picture {
-  /** Digest of the file. */
-  readonly key: string;
-  /** Bytes [3, size, size]. */
-  readonly pixels: Uint8Array;
-}
 
 /** What is asked, and how it is answered. */
 export interface Question extends Omit<SequenceOptions, "random" | "stopIds"> {
@@ -83,6 +69,8 @@ export class Engine implements AsyncDisposable {
   readonly model: ChatModel;
   /** How much it takes on; `capacity` is at most what the model can. */
   readonly options: EngineOptions;
+  /** The pictures that it has seen lately. */
+  readonly pictures: PictureStore;
   /** Tokens drawn so far. */
   drawnTokens = 0;
   /** The error that keeps it from answering, if any. */
@@ -90,10 +78,7 @@ export class Engine implements AsyncDisposable {
   readonly #batch: BatchDecoder;
   readonly #waiting: Waiting[] = [];
   readonly #running = new Map<Sequence, Answer>();
-  readonly #pixels: Lru<Picture>;
-  readonly #features: Lru<Tensor>;
   readonly #longestToken: number;
-  #decoding: Promise<unknown> = Promise.resolve();
   #loop: Promise<void> | undefined;
   /** Milliseconds that a token takes, as it was lately. */
   #pace = CHUNK_MS;
@@ -104,8 +89,7 @@ export class Engine implements AsyncDisposable {
     this.model = model;
     this.#batch = new BatchDecoder(model.vlm, all.slots, all.capacity, all.cacheTokens);
     this.options = { ...all, capacity: this.#batch.capacity };
-    this.#pixels = new Lru(all.pictureBytes, ({ pixels }) => pixels.length);
-    this.#features = new Lru(all.pictureBytes, ({ bytes }) => bytes, (tensor) => tensor.dispose());
+    this.pictures = new PictureStore(model, all);
     const { tokenizer } = model;
     const ids = Array.from(
       { length: tokenizer.vocabSize },
@@ -127,33 +111,6 @@ export class Engine implements AsyncDisposable {
   /** Whether no question can be taken now. */
   get isFull(): boolean {
     return this.#batch.free + this.options.queue - this.waiting <= 0;
-  }
-
-  /**
-   * Decodes, resizes and crops a picture, or finds it as it was prepared before.
-   *
-   * @param name What errors call it.
-   * @throws {DataError} when it cannot be read or has too many pixels.
-   */
-  async preparePicture(
-    file: Uint8Array<ArrayBuffer>,
-    name: string = "the picture",
-  ): Promise<Picture> {
-    const digest = await crypto.subtle.digest("SHA-256", file);
-    const key = Array.from(new Uint8Array(digest), (byte) => byte.toString(16).padStart(2, "0"))
-      .join("");
-    const known = this.#pixels.get(key);
-    if (known) return known;
-    // one at a time: a decoded picture may be large
-    const prepare = async (): Promise<Picture> => {
-      const decoded = await decodePicture(file, name, this.options.maxPixels);
-      const picture = { key, pixels: this.model.processor.process(decoded) };
-      this.#pixels.set(key, picture);
-      return picture;
-    };
-    const prepared = this.#decoding.then(prepare);
-    this.#decoding = prepared.catch(() => {});
-    return await prepared;
   }
 
   /**
@@ -195,17 +152,11 @@ export class Engine implements AsyncDisposable {
     for (const answer of [...this.#running.values()]) answer.cancel();
   }
 
-  /** Forgets pictures. */
-  forgetPictures(): void {
-    this.#pixels.clear();
-    this.#features.clear();
-  }
-
   /** Breaks off all answers and frees memory; the model stays. */
   async [Symbol.asyncDispose](): Promise<void> {
     this.cancelAll();
     await this.drain();
-    this.forgetPictures();
+    this.pictures[Symbol.dispose]();
     this.#batch[Symbol.dispose]();
   }
 
@@ -281,23 +232,15 @@ export class Engine implements AsyncDisposable {
       if (!first || !this.#batch.hasRoom(first.prompt.ids.length, first.options)) break;
       const { answer, prompt, pictures, options } = first;
       this.#waiting.shift();
-      const shown = pictures.map((picture) => ({ key: picture.key, features: this.#see(picture) }));
+      const shown = pictures.map((picture) => ({
+        key: picture.key,
+        features: this.pictures.see(picture),
+      }));
       const sequence = this.#batch.join(prompt, shown, options);
       for (const { features } of shown) features.dispose();
       answer.cachedTokens = sequence.cachedTokens;
       this.#running.set(sequence, answer);
     }
     return this.#running.size;
-  }
-
-  /** A picture's features, for the caller to dispose of. */
-  #see({ key, pixels }: Picture): Tensor {
-    const { vlm } = this.model;
-    const known = this.#features.get(key);
-    if (known) return known.retain();
-    using scope = vlm.gpu.scope();
-    const features = scope.release(vlm.encodePictures(new Uint8Array(pixels), 1));
-    this.#features.set(key, features.retain());
-    return features;
   }
 }

@@ -201,6 +201,7 @@ Deno.test("a terminal obeys nothing that stands in a text", () => {
 Deno.test("pictures in the protocols of terminals", () => {
   const variables = (all: Record<string, string>) => pictureProtocol((name) => all[name]);
   assertEquals(variables({ TERM: "xterm-kitty" }), "kitty");
+  assertEquals(variables({ TERM: "tmux-256color", KITTY_WINDOW_ID: "1" }), "none");
   assertEquals(variables({ TERM: "xterm-256color", TERM_PROGRAM: "iTerm.app" }), "iterm");
   assertEquals(variables({ TERM: "foot" }), "sixel");
   assertEquals(variables({ TERM: "xterm-256color" }), "none");

@@ -51,7 +51,7 @@ gpuTest("pictures are seen, remembered, and refused", async (gpu) => {
     using model = tinyChatModel(gpu);
     await using engine = new Engine(model, { slots: 2, capacity: 120, maxPixels: 230 * 230 });
     const file = async (name: string) =>
-      await engine.preparePicture(await Deno.readFile(join(PICTURES, name)));
+      await engine.pictures.prepare(await Deno.readFile(join(PICTURES, name)));
     const square = await file("square.png");
     assertEquals(await file("square.png"), square);
     const shown = (picture: typeof square) =>
@@ -69,8 +69,8 @@ gpuTest("pictures are seen, remembered, and refused", async (gpu) => {
     );
     assertEquals(again.cachedTokens, again.promptTokens - 1);
     assertEquals(gpu.memory.live, live);
-    await assertRejects(() => engine.preparePicture(new Uint8Array(10)), DataError);
-    await assertRejects(() => engine.preparePicture(new Uint8Array(10)), DataError);
+    await assertRejects(() => engine.pictures.prepare(new Uint8Array(10)), DataError);
+    await assertRejects(() => engine.pictures.prepare(new Uint8Array(10)), DataError);
     await assertRejects(() => file("landscape.png"), DataError, "at most 52900");
   }
   assertEquals(gpu.memory.live, before, "bytes left in use");
