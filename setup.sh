@@ -4,7 +4,8 @@
 #     ./setup.sh [--with mpi] [TASK [OPTION ...]]
 #
 # That is Deno at the version below, into a folder of its own, and on Linux without a GPU's driver
-# Mesa's Vulkan driver for the processor; with `--with mpi` Open MPI too. It asks nothing, and changes nothing where all is there.
+# Mesa's Vulkan driver for the processor; with `--with mpi` Open MPI too. It asks nothing, and changes
+# nothing where all is there.
 set -euo pipefail
 
 DENO_VERSION=2.9.6
@@ -196,7 +197,8 @@ find_mpi() {
   if [ "$(uname -s)" = Darwin ] && has brew; then brew install --quiet open-mpi >&2
   else update_package_lists && install_packages "${packages[@]}"
   fi || true
-  has_mpi || die "Open MPI could not be installed. Install it (https://docs.open-mpi.org), and run this again."
+  has_mpi || die "Open MPI could not be installed. Install it (${packages[*]}, or from" \
+    "https://docs.open-mpi.org), and run this again."
 }
 
 # ----------------------------------------------------------------------------------------- Run

@@ -4,6 +4,10 @@ import { measureDevice } from "../kernels/measure.ts";
 import { listAdapters } from "../kernels/runtime/adapter.ts";
 import { Gpu } from "../kernels/runtime/gpu.ts";
 import { formatBytes } from "../kernels/runtime/memory.ts";
+import type { Communicator } from "../train/communicator.ts";
+import { openCommunicator } from "../train/mpi.ts";
+import { openMpiVersion } from "../train/open_mpi.ts";
+import { onRanks } from "./on_ranks.ts";
 import { text } from "./option_kinds.ts";
 import { parseOptions } from "./options.ts";
 
@@ -25,10 +29,37 @@ const LIMITS = [
   "maxTextureDimension2D",
 ] as const;
 
-/** Prints what is there and what it measures. */
+/** Prints what is there and what it measures; of several ranks, the first prints it of all. */
 export async function run(args: readonly string[]): Promise<number> {
   const { device } = parseOptions(options, args);
-  const line = (name: string, value: unknown) => console.log(`${name.padEnd(36)}${value}`);
+  const ranks = openCommunicator(300);
+  await onRanks(ranks, () => examine(device, ranks));
+  return 0;
+}
+
+async function examine(device: string, ranks: Communicator): Promise<void> {
+  using gpu = await Gpu.open(device);
+  if (ranks.rank === 0) await describe(gpu);
+  const { gflops, gigabytes } = await measureDevice(gpu);
+  const all = await ranks.gather({
+    text: `${ranks.host}, process ${ranks.localRank} there, ${gpu.info.name}`,
+    speed: `${gflops.toFixed(1)} GFLOP/s`,
+  });
+  if (ranks.rank > 0) return;
+  line("float32 product", `${gflops.toFixed(1)} GFLOP/s`);
+  line("copy", `${gigabytes.toFixed(1)} GB/s`);
+  line("Open MPI", openMpiVersion() ?? "not found; ./setup.sh --with mpi brings it");
+  if (ranks.size === 1) return;
+  all.forEach(({ text, speed }, rank) =>
+    line(`rank ${rank} of ${ranks.size}`, `${text}, ${speed}`)
+  );
+}
+
+function line(name: string, value: unknown): void {
+  console.log(`${name.padEnd(36)}${value}`);
+}
+
+async function describe(gpu: Gpu): Promise<void> {
   line("Deno, V8, TypeScript", Object.values(Deno.version).join(", "));
   line(
     "system",
@@ -37,7 +68,6 @@ export async function run(args: readonly string[]): Promise<number> {
   const { total, available } = Deno.systemMemoryInfo();
   line("memory", `${formatBytes(available)} available of ${formatBytes(total)}`);
   for (const { info } of await listAdapters()) line("adapter", info.description || info.vendor);
-  using gpu = await Gpu.open(device);
   const { info } = gpu;
   line("chosen", `${info.name}${info.software ? " (software: it computes on the processor)" : ""}`);
   line("half precision", info.float16 ? "yes" : "no");
@@ -48,8 +78,4 @@ export async function run(args: readonly string[]): Promise<number> {
     const limit = gpu.device.limits[name];
     line(name, /Size$/.test(name) ? formatBytes(limit) : limit);
   }
-  const { gflops, gigabytes } = await measureDevice(gpu);
-  line("float32 product", `${gflops.toFixed(1)} GFLOP/s`);
-  line("copy", `${gigabytes.toFixed(1)} GB/s`);
-  return 0;
 }

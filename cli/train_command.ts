@@ -6,7 +6,8 @@ import { ProgressReport } from "../train/progress.ts";
 import { runTraining } from "../train/run.ts";
 import { offers } from "./clip_options.ts";
 import { type OptionTable, parseOptions } from "./options.ts";
-import { type Command, describeError } from "./program.ts";
+import { onRanks } from "./on_ranks.ts";
+import type { Command } from "./program.ts";
 import { trainOptions } from "./train_options.ts";
 import type { TrainPreset } from "./train_presets.ts";
 import { trainSettings } from "./train_settings.ts";
@@ -41,20 +42,13 @@ export function trainCommand(preset: TrainPreset): Command {
     if (startedByMpi()) signals.push("SIGUSR2"); // mpirun passes it on; after SIGTERM it kills soon
     for (const signal of signals) Deno.addSignalListener(signal, interrupt);
     try {
-      const { updates, saved, report: page, interrupted } = await runTraining(
-        settings,
-        report,
-        stop.signal,
+      const { updates, saved, report: page, interrupted } = await onRanks(
         ranks,
+        () => runTraining(settings, report, stop.signal, ranks),
       );
-      await ranks[Symbol.asyncDispose]();
       report.say(`${updates} updates; weights in ${saved}, a report in ${page}.`);
       if (interrupted) report.say("Type the same with --from_resume 1 to go on.");
       return interrupted ? 130 : 0;
-    } catch (error) {
-      if (ranks.size === 1) throw error;
-      console.error(`rank ${ranks.rank} on ${ranks.host}: ${describeError(error).text}`);
-      return ranks.abort(1); // the others wait for this one
     } finally {
       for (const signal of signals) Deno.removeSignalListener(signal, interrupt);
     }

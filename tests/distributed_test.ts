@@ -84,13 +84,20 @@ folderTest(
     for (const signal of ["SIGKILL", "SIGSTOP"] as const) {
       const job = start([2, [...flags, "--timeout", "10"]]);
       const ended = end(job);
-      while (!await exists(meta)) await new Promise((resolve) => setTimeout(resolve, 100));
+      while (!await exists(meta)) await pause();
       const [, victim] = await processesWith(dir, "cli.ts");
       Deno.kill(victim!, signal);
       const { code, text } = await ended;
       assert(code !== 0, text);
       if (signal === "SIGSTOP") assertIncludes(text, "has waited 10 s for the other ranks");
-      assertEquals(await processesWith(dir, "cli.ts"), []);
+      for (let i = 0; i < 100 && (await processesWith(dir, "cli.ts")).length > 0; i++) {
+        await pause();
+      }
+      assertEquals(
+        await processesWith(dir, "cli.ts"),
+        [],
+        "processes left 10 s after mpirun's end",
+      );
       const updates = await newestCheckpoint(join(dir, "checkpoints/sft_vlm_64_resume"));
       const more = ["--from_resume", "1", "--max_steps", String(updates + 2)];
       assertIncludes(await mpirun(2, [...flags, ...more]), `${updates} updates done`);
@@ -112,12 +119,23 @@ folderTest(ignore, "ranks with other data or options are refused", async (dir) =
   assertIncludes(text, "seed is 7 on rank 1");
 });
 
+folderTest(ignore, "doctor tells of all ranks", async () => {
+  const text = await mpirun(2, ["doctor"]);
+  for (const rank of [0, 1]) assert(new RegExp(`rank ${rank} of 2 .*GFLOP/s\\n`).test(text), text);
+  assert(/Open MPI +[45]\.\d/.test(text), text);
+});
+
 /** Updates that the newest checkpoint holds. */
 async function newestCheckpoint(folder: string): Promise<number> {
   const names = await Array.fromAsync(Deno.readDir(folder), ({ name }) => name);
   return Number(
     names.filter((name) => /^step-\d+\.safetensors$/.test(name)).sort().at(-1)!.slice(5, 13),
   );
+}
+
+/** A tenth of a second. */
+async function pause(): Promise<void> {
+  await new Promise((resolve) => setTimeout(resolve, 100));
 }
 
 async function exists(path: string): Promise<boolean> {

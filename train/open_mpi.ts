@@ -41,6 +41,9 @@ const LOADER = {
   dlsym: { parameters: ["pointer", "buffer"], result: "pointer" },
 } as const;
 
+/** The library's file name. */
+const FILE = Deno.build.os === "darwin" ? "libmpi.40.dylib" : "libmpi.so.40";
+
 /** The library's functions and what its names stand for. */
 export interface OpenMpi {
   /** The functions by their names in the standard. */
@@ -56,10 +59,9 @@ export interface OpenMpi {
  */
 export function loadOpenMpi(): OpenMpi {
   const mac = Deno.build.os === "darwin";
-  const file = mac ? "libmpi.40.dylib" : "libmpi.so.40";
   const wrong = (why: string) =>
     new UsageError(
-      `This process was started by an MPI launcher, but Open MPI's library ${file} cannot be used: ${why}. ` +
+      `This process was started by an MPI launcher, but Open MPI's library ${FILE} cannot be used: ${why}. ` +
         `Install Open MPI (./setup.sh --with mpi), or start the command by itself.`,
     );
   if (Deno.permissions.querySync({ name: "ffi" }).state !== "granted") {
@@ -67,9 +69,9 @@ export function loadOpenMpi(): OpenMpi {
   }
   const { dlopen, dlsym } = openLoader(mac);
   // its plug-ins look for its symbols among the global ones
-  const library = dlopen(text(file), 0x2 | (mac ? 0x8 : 0x100));
+  const library = dlopen(text(FILE), 0x2 | (mac ? 0x8 : 0x100));
   if (library === null) throw wrong("it is not there");
-  const { symbols } = Deno.dlopen(file, FUNCTIONS);
+  const { symbols } = Deno.dlopen(FILE, FUNCTIONS);
   return {
     call: symbols,
     handle: (name) => {
@@ -78,6 +80,21 @@ export function loadOpenMpi(): OpenMpi {
       return address;
     },
   };
+}
+
+/** The version of the library that is installed, for example `4.1.4`; nothing where there is none. */
+export function openMpiVersion(): string | undefined {
+  try {
+    const { symbols } = Deno.dlopen(FILE, {
+      MPI_Get_library_version: { parameters: ["buffer", "buffer"], result: "i32" },
+    });
+    const name = new Uint8Array(8192);
+    const length = new Int32Array(1);
+    symbols.MPI_Get_library_version(name, new Uint8Array(length.buffer));
+    return /v(\d[^,\s]*)/.exec(new TextDecoder().decode(name.subarray(0, length[0])))?.[1];
+  } catch {
+    return undefined;
+  }
 }
 
 /** The functions that load libraries; old systems have them in a file of their own. */

@@ -4,7 +4,7 @@ import { type HostTensor, isHostTensor, readChecked, toFloat32 } from "../model/
 import { readPth } from "../model/pth.ts";
 
 /** What the optimizer keeps of a parameter. */
-export interface Moments {
+export interface ParameterMoments {
   /** First moment. */
   readonly first: HostTensor;
   /** Second moment. */
@@ -16,7 +16,7 @@ export interface OriginalResume extends AsyncDisposable {
   /** Weights by name; the file must stay open while they are read. */
   readonly weights: ReadonlyMap<string, HostTensor>;
   /** Moments of the parameters that train, by name. */
-  readonly moments: ReadonlyMap<string, Moments>;
+  readonly moments: ReadonlyMap<string, ParameterMoments>;
   /** Epoch in progress, from 0. */
   readonly epoch: number;
   /** Batches of it that are done. */
@@ -52,7 +52,7 @@ export async function openOriginalResume(path: string): Promise<OriginalResume> 
       `${path}: its optimizer has ${count} parameters, the model ${all.length}.`,
     );
   }
-  const moments = new Map<string, Moments>();
+  const moments = new Map<string, ParameterMoments>();
   let updates = 0;
   for (const [id, value] of dictionary(optimizer.get("state"), path, "state")) {
     const state = dictionary(value, path, "state");

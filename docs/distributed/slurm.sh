@@ -1,4 +1,5 @@
 #!/bin/bash
+# sbatch docs/distributed/slurm.sh --root ~/minimind-v --batch_size 16
 #SBATCH --job-name=glimpse
 #SBATCH --nodes=2
 #SBATCH --ntasks-per-node=4
@@ -8,6 +9,7 @@
 # Five minutes before its time is over, the run saves where it stands; submit it again to go on.
 set -euo pipefail
 cd "$SLURM_SUBMIT_DIR"
-mpirun deno task pretrain --root "$HOME/minimind-v" --batch_size 16 --from_resume 1 "$@" &
+mpirun deno task pretrain --from_resume 1 "$@" &
 trap 'kill -USR2 $!' USR1
-while kill -0 $! 2>/dev/null; do wait $! || true; done
+while kill -0 $! 2>/dev/null; do wait $! || status=$?; done
+exit "${status:-0}"
