@@ -24,8 +24,8 @@ const NO_PAGE = 0xffffffff;
  *
  * ```ts ignore
  * using cache = new KvCache(gpu, 8, 1, 1024, { kvHeads: 2, headDim: 64 });
- * const qkv = rope(linear(x, weight), table, rows.positions, heads);
- * appendToCache(cache.layers[0]!, qkv, rows, heads);
+ * const qkv = linear(x, weight);
+ * appendToCache(cache.layers[0]!, qkv, table, rows, heads);
  * const y = attentionDecode(qkv, cache.layers[0]!, rows, heads);
  * advance(rows); // to the position of the next token
  * ```
@@ -125,59 +125,88 @@ function check(name: string, qkv: Tensor, cache: CacheLayer, rows: CacheRows, la
 const SIZE = 64;
 
 /**
- * Writes the keys and values of packed rows into their slots at their positions. A position beyond the capacity or
- * without a page, or a slot that there is not, is left out: count on the host.
+ * Turns the queries of packed rows by their positions, in place, and writes their keys, turned, and values into their
+ * slots; see `rope`. A position beyond the capacity or without a page, or a slot that there is not, is left out: count
+ * on the host.
  *
- * @param qkv Packed queries, rotated keys, and values [T, (H + 2·H_kv)·D].
+ * @param qkv Packed queries, keys, and values [T, (H + 2·H_kv)·D].
+ * @param table From `ropeTable`; positions beyond it count as its last.
  * @throws {ShapeError} when shapes do not fit together.
  */
 export function appendToCache(
   cache: CacheLayer,
   qkv: Tensor,
+  table: Tensor,
   rows: CacheRows,
   layout: HeadLayout,
 ): void {
   check("appendToCache", qkv, cache, rows, layout);
   const { gpu } = qkv;
   const { heads, kvHeads, headDim } = layout;
-  const { table, capacity } = cache;
-  const width = kvHeads * headDim / 4;
-  const kernel = gpu.kernel("append_to_cache", () => `
-struct Params { n: u32, queries: u32, width: u32, slots: u32, pages: u32, capacity: u32 }
-@group(0) @binding(0) var<storage, read> qkv: array<vec4f>;
-@group(0) @binding(1) var<storage, read> slots: array<u32>;
-@group(0) @binding(2) var<storage, read> positions: array<u32>;
-@group(0) @binding(3) var<storage, read> pages: array<u32>;
-@group(0) @binding(4) var<storage, read_write> keys: array<vec4f>;
-@group(0) @binding(5) var<storage, read_write> values: array<vec4f>;
-@group(0) @binding(6) var<uniform> p: Params;
+  if (table.width !== headDim) {
+    throw new ShapeError(
+      `appendToCache: a table [${table.shape}] does not fit heads of width ${headDim}.`,
+    );
+  }
+  const size = headDim % 8 === 0 ? 4 : 1;
+  const kernel = gpu.kernel(`append_to_cache/${size}`, () => `
+alias T = ${size === 4 ? "vec4f" : "f32"};
+struct Params { n: u32, heads: u32, kv_heads: u32, half: u32, positions: u32, slots: u32, pages: u32, capacity: u32 }
+@group(0) @binding(0) var<storage, read_write> qkv: array<T>;
+@group(0) @binding(1) var<storage, read> table: array<T>;
+@group(0) @binding(2) var<storage, read> slots: array<u32>;
+@group(0) @binding(3) var<storage, read> positions: array<u32>;
+@group(0) @binding(4) var<storage, read> pages: array<u32>;
+@group(0) @binding(5) var<storage, read_write> keys: array<T>;
+@group(0) @binding(6) var<storage, read_write> values: array<T>;
+@group(0) @binding(7) var<uniform> p: Params;
 ${
     entry(
       gpu,
       SIZE,
-      `let i = group * ${SIZE}u + lane;
-  if (i < p.n) {
-    let row = i / p.width;
-    let d = i % p.width;
-    let slot = slots[row];
+      `let n = group * ${SIZE}u + lane;
+  if (n < p.n) {
+    let all = p.heads + 2u * p.kv_heads;
+    let i = n % p.half;
+    let head = n / p.half % all;
+    let row = n / p.half / all;
+    let at = (row * all + head) * 2u * p.half + i;
     let position = positions[row];
+    let angle = min(position, p.positions - 1u) * 2u * p.half + i;
+    let turns = head < p.heads + p.kv_heads;
+    let c = select(T(1.0), table[angle], turns);
+    let s = select(T(0.0), table[angle + p.half], turns);
+    let a = qkv[at];
+    let b = qkv[at + p.half];
+    let low = a * c - b * s;
+    let high = b * c + a * s;
+    let slot = slots[row];
     let per_slot = (p.capacity + ${PAGE_SIZE - 1}u) / ${PAGE_SIZE}u;
     let place = min(slot, p.slots - 1u) * per_slot + min(position / ${PAGE_SIZE}u, per_slot - 1u);
     let page = pages[place];
-    if (slot < p.slots && position < p.capacity && page < p.pages) {
-      let source = row * (p.queries + 2u * p.width) + p.queries + d;
-      let to = (page * ${PAGE_SIZE}u + position % ${PAGE_SIZE}u) * p.width + d;
-      keys[to] = qkv[source];
-      values[to] = qkv[source + p.width];
+    let kept = slot < p.slots && position < p.capacity && page < p.pages;
+    let to = (page * ${PAGE_SIZE}u + position % ${PAGE_SIZE}u) * p.kv_heads * 2u * p.half + i;
+    if (head < p.heads) {
+      qkv[at] = low;
+      qkv[at + p.half] = high;
+    } else if (kept && turns) {
+      let o = to + (head - p.heads) * 2u * p.half;
+      keys[o] = low;
+      keys[o + p.half] = high;
+    } else if (kept) {
+      let o = to + (head - p.heads - p.kv_heads) * 2u * p.half;
+      values[o] = low;
+      values[o + p.half] = high;
     }
   }`,
     )
   }`);
-  const n = qkv.rows * width;
+  const half = headDim / 2 / size;
+  const n = qkv.rows * (heads + 2 * kvHeads) * half;
   gpu.run(
     kernel,
-    [qkv, rows.slots, rows.positions, table, cache.keys, cache.values],
-    [n, heads * headDim / 4, width, table.rows, cache.keys.shape[0]!, capacity],
+    [qkv, table, rows.slots, rows.positions, cache.table, cache.keys, cache.values],
+    [n, heads, kvHeads, half, table.rows, cache.table.rows, cache.keys.shape[0]!, cache.capacity],
     Math.ceil(n / SIZE),
   );
 }

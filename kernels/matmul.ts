@@ -1,12 +1,15 @@
 import { columnSums } from "./column_sums.ts";
-import { type Choice, chooseKernel, runChoice } from "./matmul/choose.ts";
+import { type Choice, chooseKernel, runChoice, takesImage } from "./matmul/choose.ts";
 import type { Tile } from "./matmul/tiled.ts";
-import type { Layout, ProductOptions } from "./matmul/problem.ts";
+import type { Layout, NormOf, ProductOptions } from "./matmul/problem.ts";
+import { rmsNorm } from "./rms_norm.ts";
 import { ShapeError } from "./runtime/errors.ts";
 import { operandOf, precisionOf } from "./runtime/precision.ts";
 import type { Tensor } from "./runtime/tensor.ts";
 
-export type { Choice, Layout, ProductOptions, Tile };
+import { swiglu } from "./swiglu.ts";
+
+export type { Choice, Layout, NormOf, ProductOptions, Tile };
 
 /**
  * Computes a matrix product into a tensor, outside of the tape.
@@ -26,8 +29,9 @@ export function product(
   options: ProductOptions,
   choice?: Choice,
 ): void {
-  const { m, n, k, bias, residual } = options;
-  const fits = a.size === m * k && b.size === k * n && out.size === m * n &&
+  const { m, n, k, bias, residual, from } = options;
+  const fits = a.size === m * k * (from === "swiglu" ? 2 : 1) && b.size === k * n &&
+    out.size === m * n &&
     (!bias || bias.size === n) && (!residual || residual.size === m * n);
   if (!fits) {
     const added = [bias && ` + [${bias.shape}]`, residual && ` + [${residual.shape}]`];
@@ -49,14 +53,19 @@ export interface LinearOptions {
   readonly residual?: Tensor;
   /** Rows for which the kernel is chosen; those of x unless given. A constant keeps a row's bits the same in any company. */
   readonly chosenFor?: number;
+  /**
+   * What x is made from what is given for it: an RMSNorm, or `swiglu`. The same as calling it before, in one kernel where
+   * that pays.
+   */
+  readonly from?: NormOf | "swiglu" | undefined;
 }
 
 /**
  * A linear layer: y = x · Wᵀ + bias + residual.
  *
- * @param x Rows [..., k].
+ * @param x Rows [..., k], or with `from: "swiglu"` [..., 2k].
  * @param weight W [n, k], as PyTorch stores it.
- * @param options A bias [n] and a residual [..., n] to be added.
+ * @param options A bias [n] and a residual [..., n] to be added, and what is done to x before.
  * @returns [..., n]
  *
  * ```ts ignore
@@ -64,10 +73,16 @@ export interface LinearOptions {
  * ```
  */
 export function linear(x: Tensor, weight: Tensor, options: LinearOptions = {}): Tensor {
-  const { bias, residual, chosenFor } = options;
+  const { bias, residual, chosenFor, from } = options;
   const [n = 0, k = 0] = weight.shape;
-  if (weight.shape.length !== 2 || x.width !== k) {
+  if (weight.shape.length !== 2 || x.width !== (from === "swiglu" ? 2 * k : k)) {
     throw new ShapeError(`linear: a weight [${weight.shape}] does not fit rows [${x.shape}].`);
+  }
+  const few = { layout: "NT", b: operandOf(weight), m: chosenFor ?? x.rows } as const;
+  if (from && (x.gpu.tape || !takesImage(few))) {
+    using scope = x.gpu.scope();
+    const made = from === "swiglu" ? swiglu(x) : rmsNorm(x, from.gain, from.eps);
+    return scope.keep(linear(made, weight, { ...options, from: undefined }));
   }
   const shape = [...x.shape.slice(0, -1), n];
   if (bias && bias.size !== n) {
@@ -76,7 +91,7 @@ export function linear(x: Tensor, weight: Tensor, options: LinearOptions = {}): 
   if (residual && residual.shape.join() !== shape.join()) {
     throw new ShapeError(`linear: a residual [${residual.shape}] does not fit [${shape}].`);
   }
-  return multiply("NT", x, weight, shape, { m: x.rows, n, k, bias, residual, chosenFor });
+  return multiply("NT", x, weight, shape, { m: x.rows, n, k, bias, residual, chosenFor, from });
 }
 
 /**

@@ -25,9 +25,9 @@ function overRows(gpu: Gpu, body: string): string {
 function gatherKernel(gpu: Gpu, { size, code }: Vectors, dtype: Dtype): Kernel {
   const half = isHalf(dtype) ? dtype : undefined;
   const x = reader("x", dtype, "float32");
-  return gpu.kernel(`gather_rows/${size}${half ? `/${half}` : ""}`, () =>
+  return gpu.kernel(`gather_rows/${size}/${dtype}`, () =>
     `${PARAMS}
-${code}${HALF[half ?? "float32"]}
+${code}${HALF[half ?? "float32"]}${x.code}
 @group(0) @binding(0) var<storage, read> x: array<${x.type(size)}>;
 @group(0) @binding(1) var<storage, read> rows: array<u32>;
 @group(0) @binding(2) var<storage, read_write> y: array<T>;

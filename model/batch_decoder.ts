@@ -246,7 +246,8 @@ export class BatchDecoder implements Disposable {
     );
     const rows = this.#rows(slots, positions);
     const lastRows = gpu.tensor(Uint32Array.from(last), [last.length]);
-    const hidden = language.forward(x, { cache: this.#cache, rows }, lastRows);
+    const longest = Math.max(...sequences.map(({ ids }) => ids.length));
+    const hidden = language.forward(x, { cache: this.#cache, rows, longest }, lastRows);
     const sampler = new BatchSampler(this.#vlm, sequences);
     sampler.draw(linear(hidden, language.embedding));
     for (const sequence of sequences) {
@@ -268,12 +269,14 @@ export class BatchDecoder implements Disposable {
       Uint32Array.from(sequences, ({ ids }) => ids.at(-1)!),
       [sequences.length],
     );
+    const longest = Math.max(...sequences.map(({ ids }) => ids.length)) + count;
     for (let i = 0; i < count; i++) {
       using step = gpu.scope();
       const x = embedding(language.embedding, tokens);
-      const hidden = language.forward(x, { cache: this.#cache, rows });
+      const hidden = language.forward(x, { cache: this.#cache, rows, longest });
       tokens = sampler.draw(linear(hidden, language.embedding), step);
       advance(rows);
+      gpu.submit(); // the device begins while the next is recorded
     }
     return { sequences, tokens: sampler.read() };
   }

@@ -93,7 +93,8 @@ export class Decoder implements Disposable {
       positions: gpu.tensor(Uint32Array.from({ length: count }, (_, i) => known + i), [count]),
     };
     const last = gpu.tensor(Uint32Array.of(count - 1), [1]);
-    const hidden = this.#vlm.language.forward(x, { cache: this.#cache, rows }, last);
+    const context = { cache: this.#cache, rows, longest: ids.length };
+    const hidden = this.#vlm.language.forward(x, context, last);
     this.#setLogits(scope.release(linear(hidden, this.#vlm.language.embedding)));
     this.#ids = [...ids];
     gpu.submit();
@@ -106,15 +107,32 @@ export class Decoder implements Disposable {
     const sampling = checkedSampling(options);
     using settings = gpu.detached(() => samplingSettings(gpu, [sampling]));
     using seen = gpu.detached(() => seenTokens(gpu, [this.#ids], config.language.vocab_size));
-    let made = 0;
-    for (let ahead = 1; made < maxNewTokens; ahead = Math.min(2 * ahead, MOST_AHEAD)) {
-      const count = Math.min(ahead, maxNewTokens - made, this.#cache.capacity - this.length);
-      if (count <= 0) return;
-      for (const id of await this.#advance(count, settings, seen, random)) {
-        made++;
-        yield id;
-        if (stopIds.includes(id)) return;
+    const start = this.length;
+    const most = Math.min(maxNewTokens, this.#cache.capacity - start);
+    let begun = 0;
+    const begin = (ahead: number): (() => Promise<ArrayBuffer[]>) | undefined => {
+      const count = Math.min(ahead, most - begun);
+      if (count <= 0) return undefined;
+      const read = this.#draw(count, start + begun, settings, seen, random);
+      begun += count;
+      return read;
+    };
+    let ahead = 1;
+    let next = begin(ahead);
+    try {
+      while (next) {
+        const reading = next(); // returns when they are drawn
+        next = begin(ahead = Math.min(2 * ahead, MOST_AHEAD)); // while the numbers are on their way
+        for (const bytes of await reading) {
+          const id = new Uint32Array(bytes)[0]!;
+          this.#ids.push(id);
+          yield id;
+          if (stopIds.includes(id)) return;
+        }
       }
+    } finally {
+      if (this.length < start + begun) this.#setLogits(undefined); // they follow what was thrown away
+      if (next) await next();
     }
   }
 
@@ -124,15 +142,22 @@ export class Decoder implements Disposable {
     this.#cache[Symbol.dispose]();
   }
 
-  /** Draws tokens and reads each of them, all on the device. */
-  async #advance(count: number, settings: Tensor, seen: Tensor, random: Random): Promise<number[]> {
+  /** Draws tokens from a position on and reads each of them, all on the device; what it returns waits for them. */
+  #draw(
+    count: number,
+    position: number,
+    settings: Tensor,
+    seen: Tensor,
+    random: Random,
+  ): () => Promise<ArrayBuffer[]> {
     if (!this.#logits) throw new ShapeError("Nothing has been read yet that could be answered.");
     const { gpu, language } = this.#vlm;
     using scope = gpu.scope();
     const rows: CacheRows = {
       slots: gpu.tensor(new Uint32Array(1), [1]),
-      positions: gpu.tensor(Uint32Array.of(this.length), [1]),
+      positions: gpu.tensor(Uint32Array.of(position), [1]),
     };
+    const context = { cache: this.#cache, rows, longest: position + count };
     const drawn: Tensor[] = [];
     let logits = this.#logits;
     for (let i = 0; i < count; i++) {
@@ -140,17 +165,15 @@ export class Decoder implements Disposable {
       const token = sampleTokens(logits, settings, uniform, seen);
       drawn.push(token);
       using step = gpu.scope();
-      const hidden = language.forward(embedding(language.embedding, token), {
-        cache: this.#cache,
-        rows,
-      });
+      const hidden = language.forward(embedding(language.embedding, token), context);
       logits = step.keep(linear(hidden, language.embedding));
       advance(rows);
+      gpu.submit(); // the device begins while the next is recorded
     }
     this.#setLogits(scope.release(logits));
-    const ids = (await gpu.readAll(drawn)).map((bytes) => new Uint32Array(bytes)[0]!);
-    this.#ids.push(...ids);
-    return ids;
+    const read = gpu.recordRead(drawn);
+    gpu.submit();
+    return read;
   }
 
   #setLogits(logits: Tensor | undefined): void {

@@ -1,10 +1,10 @@
 import { balanceLoss, expertFeedForward, routeTokens } from "../kernels/experts.ts";
-import { linear } from "../kernels/matmul.ts";
+import { linear, type NormOf } from "../kernels/matmul.ts";
+import { rmsNorm } from "../kernels/rms_norm.ts";
 import { gatherRows } from "../kernels/rows.ts";
 import type { Tensor } from "../kernels/runtime/tensor.ts";
 import type { Sequences } from "../kernels/sequences.ts";
 import { softmax } from "../kernels/softmax.ts";
-import { swiglu } from "../kernels/swiglu.ts";
 import type { MiniMindConfig } from "./config.ts";
 import {
   linearInitial,
@@ -54,25 +54,27 @@ export function feedForwardSpecs(at: string, config: MiniMindConfig): ParameterS
 }
 
 /**
- * A block's feed-forward network around its residual.
+ * A block's feed-forward network behind its norm and around its residual.
  *
- * @param x Normed rows [T, width].
+ * @param h Rows [T, width].
+ * @param norm The norm of what it reads.
  * @param weights Its parameters by their names without `at`, for example `down_proj.weight`.
- * @param residual Added to the output [T, width].
- * @param balance Asks for a mixture's balance loss, for which `x` has all rows of the sequences, of which `rows` pass
+ * @param balance Asks for a mixture's balance loss, for which `h` has all rows of the sequences, of which `rows` pass
  *   the experts; all unless given.
  * @returns [T, width], or [R, width] where R rows were asked for.
  */
 export function feedForward(
-  x: Tensor,
+  h: Tensor,
+  norm: NormOf,
   weights: Weights,
   config: MiniMindConfig,
-  residual: Tensor,
   balance?: Balance & { readonly rows?: Tensor },
 ): Tensor {
-  if (!config.use_moe) return swigluNetwork(x, weights, "", residual);
+  if (!config.use_moe) return swigluNetwork(h, weights, "", h, norm);
   const options = { choices: config.num_experts_per_tok, normalize: config.norm_topk_prob };
-  using scope = x.gpu.scope();
+  using scope = h.gpu.scope();
+  let x = rmsNorm(h, norm.gain, norm.eps);
+  let residual = h;
   let scores = softmax(linear(x, weights("gate.weight")));
   let routing = routeTokens(scores, options);
   if (balance) {
@@ -111,10 +113,16 @@ function swigluSpecs(at: string, width: number, inner: number): ParameterSpec[] 
 }
 
 /** residual + down(silu(gate(x)) · up(x)) */
-function swigluNetwork(x: Tensor, weights: Weights, at: string, residual: Tensor): Tensor {
+function swigluNetwork(
+  x: Tensor,
+  weights: Weights,
+  at: string,
+  residual: Tensor,
+  norm?: NormOf,
+): Tensor {
   using scope = x.gpu.scope();
-  const gated = swiglu(linear(x, weights(`${at}gate_up_proj.weight`)));
-  return scope.keep(linear(gated, weights(`${at}down_proj.weight`), { residual }));
+  const gateUp = linear(x, weights(`${at}gate_up_proj.weight`), { from: norm });
+  return scope.keep(linear(gateUp, weights(`${at}down_proj.weight`), { residual, from: "swiglu" }));
 }
 
 function numbers(count: number): number[] {

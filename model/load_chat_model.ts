@@ -5,6 +5,7 @@ import type { ChatModel } from "./chat_model.ts";
 import { type MiniMindOptions, miniMindOptions } from "./config.ts";
 import { readVlm } from "./load_vlm.ts";
 import { type ModelFiles, readImageProcessor, readTokenizer } from "./model_files.ts";
+import type { Quantization } from "./parameters.ts";
 import { Random } from "./random.ts";
 import { parseStrictJson } from "./strict_json.ts";
 
@@ -20,6 +21,10 @@ export interface ChatSource {
   readonly precision?: Precision;
   /** What the model must be, if anything; the rest is read from its files. */
   readonly language?: MiniMindOptions;
+  /** To what the operands of matrix products are rounded; float32 unless given. */
+  readonly precision?: Precision | undefined;
+  /** How the language model's linear layers are kept, if not in that precision. */
+  readonly quantization?: Quantization | undefined;
 }
 
 /**
@@ -43,6 +48,8 @@ export async function readChatModel(
     language,
     precision: source.precision,
     normalization: { imageMean: processor.mean, imageStd: processor.std },
+    precision: source.precision,
+    quantization: source.quantization,
     random: new Random(0),
   });
   if (newProjection) {

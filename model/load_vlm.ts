@@ -8,7 +8,7 @@ import type { HostDtype, HostTensor } from "./host_tensor.ts";
 import { inferMiniMindConfig } from "./infer_config.ts";
 import { matchWeights } from "./load_weights.ts";
 import { type ModelFiles, type OpenWeights, readClipConfig } from "./model_files.ts";
-import type { Parameters } from "./parameters.ts";
+import type { Parameters, Quantization } from "./parameters.ts";
 import type { Random } from "./random.ts";
 import { type TrainPolicy, Vlm, type VlmConfig } from "./vlm.ts";
 import type { WeightFile } from "./weight_file.ts";
@@ -43,6 +43,8 @@ export interface VlmSource {
   readonly train?: ((layers: number) => TrainPolicy) | undefined;
   /** To what the operands of matrix products are rounded; float32 unless given. */
   readonly precision?: Precision | undefined;
+  /** How the language model's linear layers are kept, if not in that precision; for models that do not train. */
+  readonly quantization?: Quantization | undefined;
   /** Draws what the weights lack. */
   readonly random: Random;
 }
@@ -73,7 +75,7 @@ export async function readVlm(
     ...{ language, vision, ...normalization },
     ownsVision: [...weights.tensors.keys()].some((name) => OWN_VISION.test(name)),
   };
-  const vlm = new Vlm(gpu, config, train, source.precision);
+  const vlm = new Vlm(gpu, config, train, source.precision, source.quantization);
   try {
     const newTower = source.vision !== undefined &&
       await loadTower(files, vlm, source.vision, weights, source);

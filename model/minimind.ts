@@ -35,6 +35,8 @@ export interface CachedRows {
   readonly cache: KvCache;
   /** Where the rows stand in it. */
   readonly rows: CacheRows;
+  /** The longest that any of the sequences is by then; as long as they may be unless given. */
+  readonly longest?: number;
 }
 
 /** The parameters of a MiniMind language model. The head is the embedding. */
@@ -158,30 +160,28 @@ export class MiniMind implements Disposable {
       kvHeads: config.num_key_value_heads,
       headDim: config.hidden_size / config.num_attention_heads,
     };
+    const norm = (name: string) => ({ gain: weight(name), eps: config.rms_norm_eps });
     using scope = x.gpu.scope();
-    const normed = rmsNorm(x, weight("input_layernorm"), config.rms_norm_eps);
-    const { positions } = "cache" in context ? context.rows : context;
-    const qkv = rope(
-      linear(normed, weight("self_attn.qkv_proj")),
-      this.#positions,
-      positions,
-      heads,
-    );
+    const qkv = linear(x, weight("self_attn.qkv_proj"), { from: norm("input_layernorm") });
     let attended: Tensor;
     if ("cache" in context) {
       const cached = context.cache.layers[layer]!;
-      appendToCache(cached, qkv, context.rows, heads);
-      attended = attentionDecode(qkv, cached, context.rows, heads);
-    } else attended = attention(qkv, context, { ...heads, causal: true });
+      const { rows, longest } = context;
+      appendToCache(cached, qkv, this.#positions, rows, heads);
+      attended = attentionDecode(qkv, cached, rows, { ...heads, longest });
+    } else {
+      const turned = rope(qkv, this.#positions, context.positions, heads);
+      attended = attention(turned, context, { ...heads, causal: true });
+    }
     // a gate whose balance is wanted sees all rows
     const early = balance ? undefined : rows;
     if (early) [attended, x] = [gatherRows(attended, early), gatherRows(x, early)];
     const h = linear(attended, weight("self_attn.o_proj"), { residual: x });
     return scope.keep(feedForward(
-      rmsNorm(h, weight("post_attention_layernorm"), config.rms_norm_eps),
+      h,
+      norm("post_attention_layernorm"),
       (name) => this.#parameters.get(`model.layers.${layer}.mlp.${name}`),
       config,
-      h,
       balance && { ...balance, rows },
     ));
   }

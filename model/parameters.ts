@@ -1,9 +1,10 @@
 import { roundToHalf } from "../kernels/half.ts";
+import { imageBytes, makeImage } from "../kernels/matmul/image.ts";
 import { ShapeError } from "../kernels/runtime/errors.ts";
 import type { Gpu } from "../kernels/runtime/gpu.ts";
 import { roundUp } from "../kernels/runtime/kernel.ts";
-import { isHalf, type Precision } from "../kernels/runtime/precision.ts";
-import { DTYPE_BYTES, sizeOf, type Tensor } from "../kernels/runtime/tensor.ts";
+import { isHalf, operandOf, type Precision } from "../kernels/runtime/precision.ts";
+import { type Dtype, DTYPE_BYTES, sizeOf, type Tensor } from "../kernels/runtime/tensor.ts";
 import { ChunkedReader } from "./chunked_reader.ts";
 import {
   fromFloat32,
@@ -13,9 +14,11 @@ import {
   toFloat32,
 } from "./host_tensor.ts";
 import { drawInitial, type ParameterPart, type ParameterSpec } from "./parameter_spec.ts";
+import { dequantize, quantize } from "./quantize.ts";
 import type { Random } from "./random.ts";
 
 export * from "./parameter_spec.ts";
+export type { Quantization } from "./quantize.ts";
 
 /** Parameters that train together: their values lie in one flat tensor, their gradients in another, in the same places. */
 export interface ParameterGroup {
@@ -43,6 +46,10 @@ export interface ParameterOptions {
   readonly precision?: Precision | undefined;
   /** Whether they will be saved. What is frozen then keeps its float32 beside bfloat16, which has fewer digits than files. */
   readonly saved?: boolean;
+  /** Which frozen parameters are kept in 8 bits, and not as float32 beside; none unless given. */
+  readonly quantized?: ((spec: ParameterSpec) => boolean) | undefined;
+  /** Which of them products of few rows will read, for which a processor keeps them a second time, see `makeImage`. */
+  readonly imaged?: ((spec: ParameterSpec) => boolean) | undefined;
 }
 
 /**
@@ -59,20 +66,23 @@ export class Parameters implements Disposable {
   readonly #gpu: Gpu;
   readonly #tensors = new Map<string, Tensor>();
   readonly #precision: Precision;
+  readonly #imaged: readonly Tensor[];
 
   /** Allocates the parameters of a model, with undefined values. */
   constructor(
     gpu: Gpu,
     specs: readonly ParameterSpec[],
-    { train = () => undefined, precision = "float32", saved = false }: ParameterOptions = {},
+    options: ParameterOptions = {},
   ) {
+    const { train = () => undefined, precision = "float32", saved = false } = options;
+    const { quantized = () => false, imaged = () => false } = options;
     this.#gpu = gpu;
     this.#precision = precision;
     this.specs = specs;
     const byGroup = Map.groupBy(specs, train);
     this.groups = gpu.detached(() => {
       for (const spec of byGroup.get(undefined) ?? []) {
-        const dtype = spec.operand ? precision : "float32";
+        const dtype: Dtype = quantized(spec) ? "q8" : spec.operand ? precision : "float32";
         const keeps = dtype === "bfloat16" && saved;
         const tensor = gpu.empty(spec.shape, keeps ? "float32" : dtype, "frozen weights");
         if (keeps) tensor.half = gpu.empty(spec.shape, dtype, "frozen weights");
@@ -81,6 +91,7 @@ export class Parameters implements Disposable {
       byGroup.delete(undefined);
       return [...byGroup].flatMap(([name, members]) => this.#allocate(name!, members));
     });
+    this.#imaged = specs.filter(imaged).map(({ name }) => operandOf(this.get(name)));
   }
 
   /** A parameter by its name. */
@@ -114,7 +125,8 @@ export class Parameters implements Disposable {
     );
     const frozen = [...this.#tensors.values()].filter(({ requiresGrad }) => !requiresGrad);
     const copies = frozen.flatMap((tensor) => tensor.half ? [tensor, tensor.half] : [tensor]);
-    return [...flat, ...copies].reduce((sum, { bytes }) => sum + bytes, 0);
+    const images = this.#imaged.map(({ image }) => image ? imageBytes(image) : 0);
+    return [...flat, ...copies].map(({ bytes }) => bytes).concat(images).reduce((a, b) => a + b, 0);
   }
 
   /** Draws all values anew, in the order of the specs. Parts for which `only` is false keep theirs. */
@@ -135,19 +147,20 @@ export class Parameters implements Disposable {
     this.refresh();
   }
 
-  /** Makes the copies in half precision anew, after values have been written. */
+  /** Makes the copies in half precision and the images anew, after values have been written. */
   refresh(): void {
     for (const { values, halves } of this.groups) if (halves) roundToHalf(values, halves);
     for (const tensor of this.#tensors.values()) {
       if (tensor.half && !tensor.requiresGrad) roundToHalf(tensor, tensor.half);
     }
+    for (const weight of this.#imaged) weight.image = makeImage(weight, weight.image);
   }
 
   /** The values as tensors for a weight file, read from the device when asked. */
   *tensors(dtype: HostDtype = "float32"): Generator<HostTensor> {
     const reader = new ChunkedReader(this.#gpu, this.specs.map(({ name }) => this.get(name)));
     for (const [index, { name, shape, parts }] of this.specs.entries()) {
-      const kept = this.get(name).dtype as Precision;
+      const kept = this.get(name).dtype as Precision | "q8";
       const bytes = DTYPE_BYTES[kept];
       let start = 0;
       for (const part of parts) {
@@ -156,7 +169,10 @@ export class Parameters implements Disposable {
         start += size;
         const read = async (): Promise<Uint8Array<ArrayBuffer>> => {
           const values = new Uint8Array(await reader.read(index), bytes * at, bytes * size);
-          return fromFloat32(toFloat32(values, kept), dtype);
+          const floats = kept === "q8"
+            ? dequantize(new Uint32Array(values.buffer, values.byteOffset, values.length / 4))
+            : toFloat32(values, kept);
+          return fromFloat32(floats, dtype);
         };
         yield { name: part.name, dtype, shape: part.shape, read };
       }
@@ -179,6 +195,7 @@ export class Parameters implements Disposable {
       gradients.dispose();
       halves?.dispose();
     }
+    for (const { image } of this.#imaged) image?.destroy();
     for (const tensor of this.#tensors.values()) {
       tensor.half?.dispose();
       tensor.dispose();
@@ -200,6 +217,7 @@ export class Parameters implements Disposable {
 
   #write(target: Tensor, values: Float32Array<ArrayBuffer>): void {
     const { dtype } = target;
+    if (dtype === "q8") return this.#gpu.write(target, quantize(values));
     if (!isHalf(dtype)) return this.#gpu.write(target, values);
     const { buffer, byteOffset } = fromFloat32(values, dtype);
     this.#gpu.write(target, new Uint16Array(buffer, byteOffset, values.length));

@@ -22,7 +22,9 @@ import {
   type ParameterGroup,
   Parameters,
   type ParameterSpec,
+  type Quantization,
 } from "./parameters.ts";
+import { BLOCK } from "./quantize.ts";
 import type { BatchCounts, Trainable } from "./trainable.ts";
 
 /** Shapes and constants of a vision-language model. */
@@ -54,6 +56,16 @@ export function projectionSpecs({ language, vision }: VlmConfig): ParameterSpec[
   ];
 }
 
+/** Whether a parameter is a linear layer of the language model, the head included, whose rows are whole blocks. */
+function isQuantizable({ name, shape, operand }: ParameterSpec): boolean {
+  return operand === true && name.startsWith("model.") && shape.at(-1)! % BLOCK === 0;
+}
+
+/** Whether a parameter is read for every token that is generated, by a product of its own. */
+function isDecoded({ name, operand }: ParameterSpec): boolean {
+  return operand === true && name.startsWith("model.") && !name.includes(".experts.");
+}
+
 /**
  * A language model that sees: the features of a picture's patches, projected, stand in the place of its placeholder
  * tokens.
@@ -73,12 +85,28 @@ export class Vlm implements Trainable, Disposable {
   readonly language: MiniMind;
   readonly #vision: ClipVision | undefined;
 
-  /** Allocates a model with undefined weights; initialise or load both sets of parameters next. */
-  constructor(gpu: Gpu, config: VlmConfig, train?: TrainPolicy, precision?: Precision) {
+  /**
+   * Allocates a model with undefined weights; initialise or load both sets of parameters next.
+   *
+   * @param train What trains; nothing unless given. A model of which nothing trains is made for answering.
+   * @param precision To what the operands of matrix products are rounded; float32 unless given.
+   * @param quantization How the language model's linear layers are kept when they do not train, if not so.
+   */
+  constructor(
+    gpu: Gpu,
+    config: VlmConfig,
+    train?: TrainPolicy,
+    precision?: Precision,
+    quantization?: Quantization,
+  ) {
     this.gpu = gpu;
     this.config = config;
     const specs = [...miniMindSpecs(config.language), ...projectionSpecs(config)];
-    this.parameters = new Parameters(gpu, specs, { train, precision, saved: true });
+    this.parameters = new Parameters(gpu, specs, {
+      ...{ train, precision, saved: true },
+      quantized: quantization && isQuantizable,
+      imaged: train ? undefined : isDecoded,
+    });
     const visionSpecs = config.vision ? clipVisionSpecs(config.vision) : [];
     this.visionParameters = new Parameters(gpu, visionSpecs, {
       ...{ train, precision },

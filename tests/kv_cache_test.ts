@@ -10,7 +10,7 @@ import {
   PAGE_SIZE,
   pagesFor,
 } from "../kernels/kv_cache.ts";
-import type { HeadLayout } from "../kernels/rope.ts";
+import { type HeadLayout, ropeFrequencies, ropeTable } from "../kernels/rope.ts";
 import type { Gpu } from "../kernels/runtime/gpu.ts";
 import { attentionReference } from "./support/attention_reference.ts";
 import { assertClose } from "./support/gradient_check.ts";
@@ -23,6 +23,23 @@ function rowsOf(gpu: Gpu, slots: number[], positions: number[]): CacheRows {
     slots: gpu.tensor(Uint32Array.from(slots), [n]),
     positions: gpu.tensor(Uint32Array.from(positions), [n]),
   };
+}
+
+/** Packed rows of a sequence with queries and keys turned by their positions, in float64. */
+function turned(rows: Float32Array, { heads, kvHeads, headDim }: HeadLayout): Float64Array {
+  const y = Float64Array.from(rows), half = headDim / 2;
+  const frequencies = ropeFrequencies(headDim, 4096, 1e4);
+  const width = (heads + 2 * kvHeads) * headDim;
+  for (let row = 0; row < rows.length / width; row++) {
+    for (let head = 0; head < heads + kvHeads; head++) {
+      for (let i = 0; i < half; i++) {
+        const at = row * width + head * headDim + i, angle = row * frequencies[i]!;
+        y[at] = rows[at]! * Math.cos(angle) - rows[at + half]! * Math.sin(angle);
+        y[at + half] = rows[at + half]! * Math.cos(angle) + rows[at]! * Math.sin(angle);
+      }
+    }
+  }
+  return y;
 }
 
 /** Three turns into three slots: a prompt each, a second chunk of uneven lengths, then tokens one by one. */
@@ -41,7 +58,7 @@ async function checkTurns(
   const lengths = prompts.map((n, slot) => n + chunks[slot]! + tokens);
   const whole = lengths.map((n) => Float32Array.from({ length: n * width }, () => random.normal()));
   const expected = whole.map((rows, slot) =>
-    attentionReference(rows, [lengths[slot]!], { ...layout, causal: true }).y
+    attentionReference(turned(rows, layout), [lengths[slot]!], { ...layout, causal: true }).y
   );
   {
     using _scope = gpu.scope();
@@ -53,6 +70,7 @@ async function checkTurns(
       lengths.forEach((n, slot) => cache.assign(slot, order.splice(0, pagesFor(n))));
     }
     const layer = cache.layers[0]!;
+    const table = ropeTable(gpu, headDim, capacity, 1e4);
     const step = async (from: number[], to: number[], rows?: CacheRows): Promise<void> => {
       const at = from.flatMap((start, slot) =>
         Array.from({ length: to[slot]! - start }, (_, i) => [slot, start + i] as const)
@@ -64,7 +82,7 @@ async function checkTurns(
       });
       rows ??= rowsOf(gpu, at.map(([slot]) => slot), at.map(([, i]) => i));
       const qkv = gpu.tensor(host, [at.length, width]);
-      appendToCache(layer, qkv, rows, layout);
+      appendToCache(layer, qkv, table, rows, layout);
       const y = attentionDecode(qkv, layer, rows, { ...layout, family });
       assertClose(await gpu.read(y), want, 1e-5, `rows ${from} to ${to}`);
     };
@@ -113,7 +131,10 @@ gpuTest("a cache refuses rows that do not fit", async (gpu) => {
   using cache = new KvCache(gpu, 1, 1, 10, layout);
   const layer = cache.layers[0]!;
   const rows = rowsOf(gpu, [0], [0]);
-  assertThrows(() => appendToCache(layer, gpu.zeros([2, 64]), rows, layout), ShapeError);
+  const table = ropeTable(gpu, 8, 10, 1e4);
+  assertThrows(() => appendToCache(layer, gpu.zeros([2, 64]), table, rows, layout), ShapeError);
+  const narrow = ropeTable(gpu, 4, 10, 1e4);
+  assertThrows(() => appendToCache(layer, gpu.zeros([1, 64]), narrow, rows, layout), ShapeError);
   assertThrows(
     () => attentionDecode(gpu.zeros([1, 48]), layer, rows, { ...layout, kvHeads: 1 }),
     ShapeError,
@@ -134,7 +155,8 @@ gpuTest("rows beyond a cache's capacity, pages or slots are left out", async (gp
   for (const tensor of [keys, values]) gpu.clear(tensor);
   const qkv = gpu.tensor(Float32Array.from({ length: 72 }, (_, i) => i + 1), [6, 12]);
   const rows = rowsOf(gpu, [0, 1, 2, 3, 0, 1], [67, 2, 0, 0, 64, 5000]);
-  appendToCache(cache.layers[0]!, qkv, rows, layout);
+  const unturned = ropeTable(gpu, 4, 1, 1e4); // position 0 does not turn, and others count as the last
+  appendToCache(cache.layers[0]!, qkv, unturned, rows, layout);
   const expected = (first: number) => {
     const all = new Array(2 * PAGE_SIZE * 4).fill(0);
     for (let i = 0; i < 4; i++) all[(PAGE_SIZE + 2) * 4 + i] = first + i;

@@ -31,12 +31,12 @@ export interface CacheRows {
 /** An attention against a cache; what it sees is causal. */
 export interface CachedAttentionOptions extends Omit<AttentionOptions, "causal"> {
   /** The longest that any slot is known to be; the cache's capacity unless given. */
-  readonly longest?: number;
+  readonly longest?: number | undefined;
 }
 
 const SIZE = 64;
-/** Workgroups that keep a GPU busy. */
-const ENOUGH = 256;
+/** Workgroups that keep a GPU busy, and a processor. */
+const ENOUGH = 256, THREADS = navigator.hardwareConcurrency;
 
 const PARAMS =
   `struct Params { heads: u32, kv_heads: u32, scale: f32, slots: u32, pages: u32, capacity: u32, splits: u32 }
@@ -272,7 +272,7 @@ export function decode(
   const together = [4, 3, 2, 1].find((n) => group % n === 0)!;
   const { table, capacity } = cache;
   const most = Math.ceil(Math.min(longest ?? capacity, capacity) / SIZE);
-  const wanted = lanes ? 4 : ENOUGH;
+  const wanted = lanes ? THREADS : ENOUGH;
   const splits = Math.max(1, Math.min(most, Math.floor(wanted * together / (rows * heads))));
   const out = gpu.empty([rows, heads * headDim]);
   const sums = gpu.empty([rows, heads, splits, 2], "float32", "attention sums");

@@ -1,5 +1,6 @@
 import type { Gpu } from "../runtime/gpu.ts";
 import { gemvProduct, gemvTakes } from "./gemv.ts";
+import { imageProduct } from "./image_product.ts";
 import type { Product } from "./problem.ts";
 import { smallProduct } from "./small.ts";
 import { softwareProduct, softwareTakes } from "./software.ts";
@@ -7,7 +8,7 @@ import { type Tile, tiledProduct } from "./tiled.ts";
 
 /** A kernel for matrix products, and how to use it. */
 export type Choice =
-  | { readonly family: "small" | "gemv" | "software" }
+  | { readonly family: "small" | "gemv" | "image" | "software" }
   | {
     readonly family: "tiled";
     /** Width of the tiles of the result that a workgroup computes. */
@@ -23,6 +24,8 @@ export function runChoice(choice: Choice, product: Product): void {
       return smallProduct(product);
     case "gemv":
       return gemvProduct(product);
+    case "image":
+      return imageProduct(product);
     case "software":
       return softwareProduct(product);
     case "tiled":
@@ -49,10 +52,19 @@ export function productClass({ layout, m, n, k, precision }: Product): string {
   return `${layout}/${sizes.join("/")}/${rest}${precision === "float32" ? "" : `/${precision}`}`;
 }
 
+/** Rows up to which reading an image of the weight again for every eight of them costs less than what else there is. */
+const IMAGE_ROWS = 64;
+
+/** Whether a product of few rows reads the image of its weight. */
+export function takesImage({ layout, b, m }: Pick<Product, "layout" | "b" | "m">): boolean {
+  return layout === "NT" && b.image !== undefined && m <= IMAGE_ROWS;
+}
+
 /** Chooses the kernel for a product: what was measured, or else by rule. */
 export function chooseKernel(given: Product): Choice {
   const product = { ...given, m: given.chosenFor ?? given.m };
   const { gpu } = product.out;
+  if (takesImage(product)) return { family: "image" };
   return PREFERENCES.get(gpu)?.get(productClass(product)) ??
     (gpu.info.software ? chooseSoftware(product) : chooseGpu(product));
 }

@@ -7,6 +7,14 @@ import type { Tensor } from "../runtime/tensor.ts";
  */
 export type Layout = "NT" | "NN" | "TN";
 
+/** An RMSNorm of the left operand, see `rmsNorm`. */
+export interface NormOf {
+  /** One factor a column [k]. */
+  readonly gain: Tensor;
+  /** ε, added to the mean square. */
+  readonly eps: number;
+}
+
 /** The extents of a matrix product, and what is added to it. */
 export interface ProductOptions {
   /** Rows of the result. */
@@ -25,6 +33,11 @@ export interface ProductOptions {
   readonly chosenFor?: number;
   /** To what the operands are rounded; that of an operand kept in half precision unless given. */
   readonly precision?: Precision;
+  /**
+   * What makes the left operand from the tensor that is given for it, on the way: an RMSNorm of its rows, or `swiglu`,
+   * of rows twice as wide. Only products with a weight that has an image take it.
+   */
+  readonly from?: NormOf | "swiglu" | undefined;
 }
 
 /** A matrix product to be computed: out = op(a) · op(b), plus what its options name. */
@@ -60,12 +73,13 @@ export function operandsOf(
   { a, b, precision }: Pick<Product, "a" | "b" | "precision">,
   rounded = true,
 ): Operands {
+  const left = reader("a", a.dtype, rounded ? precision : "float32");
+  const right = reader("b", b.dtype, rounded ? precision : "float32");
+  const usual = precision === "float32" && b.dtype === "float32";
   return {
-    key: precision === "float32" ? "" : `/${precision}/${a.dtype}/${b.dtype}`,
-    code: HALF[precision],
-    precision,
-    a: reader("a", a.dtype, rounded ? precision : "float32"),
-    b: reader("b", b.dtype, rounded ? precision : "float32"),
+    key: usual ? "" : `/${precision}/${a.dtype}/${b.dtype}`,
+    code: HALF[precision] + left.code + right.code,
+    ...{ precision, a: left, b: right },
   };
 }
 

@@ -32,7 +32,9 @@ export function precisionOf(...operands: readonly Tensor[]): Precision {
 
 /** How a kernel reads a buffer of numbers, `size` at a time. */
 export interface Reader {
-  /** WGSL type of the buffer's elements: four numbers, or one, which half precision has two of in a word. */
+  /** Functions that reading needs, beside `HALF`. */
+  readonly code: string;
+  /** WGSL type of the buffer's elements: four numbers, or one; words where half precision has two of them, or q8 four. */
   type(size: 1 | 4): string;
   /** WGSL for what stands at an index that counts in `size`. */
   read(size: 1 | 4, at: string): string;
@@ -40,8 +42,23 @@ export interface Reader {
 
 /** How a kernel reads a buffer of some kind, float32 being rounded on the way. Where either is half it needs `HALF`. */
 export function reader(buffer: string, dtype: Dtype, precision: Precision): Reader {
+  if (dtype === "q8") {
+    return {
+      code: `
+fn ${buffer}_q8(at: u32) -> vec4f {
+  let block = at / 8u * 9u;
+  let bytes = vec4u(${buffer}[block + 1u + at % 8u]) << vec4u(24u, 16u, 8u, 0u);
+  return vec4f(vec4i(bytes) >> vec4u(24u)) * bitcast<f32>(${buffer}[block]);
+}
+`,
+      type: () => "u32",
+      read: (size, at) =>
+        size === 4 ? `${buffer}_q8(${at})` : `${buffer}_q8((${at}) / 4u)[(${at}) & 3u]`,
+    };
+  }
   if (isHalf(dtype)) {
     return {
+      code: "",
       type: (size) => size === 4 ? "vec2u" : "u32",
       read: (size, at) =>
         size === 4
@@ -50,6 +67,7 @@ export function reader(buffer: string, dtype: Dtype, precision: Precision): Read
     };
   }
   return {
+    code: "",
     type: (size) => size === 4 ? "vec4f" : "f32",
     read: (size, at) => {
       const value = `${buffer}[${at}]`;

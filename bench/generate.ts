@@ -1,0 +1,155 @@
+/**
+ * Answering beside `generate` of transformers: the same random weights, the same prompts, greedy, in turns on one
+ * machine.
+ *
+ *     deno task bench:generate --python PATH [--hidden_size 768 --num_hidden_layers 16] [--batches 1,4,16]
+ *         [--contexts 256,1024,4096] [--weights float32,float16,q8] [--tokens 33] [--rounds 3] [--threads N]
+ *
+ * Prints Markdown: time to the first token, tokens a second after it, the processor time of both, and how many tokens a
+ * second the bytes of weights and cache allow that a token must at least read, at the speed of a plain copy. Tokens in
+ * float32 must be those of transformers. The first round, in which kernels are compiled, does not count.
+ */
+import { join } from "node:path";
+import { parseArgs } from "node:util";
+import { measureDevice } from "../kernels/measure.ts";
+import { Gpu } from "../kernels/runtime/gpu.ts";
+import { miniMindConfig } from "../model/config.ts";
+import { miniMindSpecs } from "../model/minimind.ts";
+import { drawInitial } from "../model/parameter_spec.ts";
+import { elementCount } from "../model/host_tensor.ts";
+import { Random } from "../model/random.ts";
+import { safetensorsChunks } from "../model/safetensors.ts";
+import { Contestant } from "./support/contestant.ts";
+
+interface Answer {
+  first: number;
+  rest: number;
+  cpu: number;
+  ids: number[][];
+  dispatches?: number;
+  submits?: number;
+  readbacks?: number;
+  bytes?: number;
+}
+
+const { values: given } = parseArgs({
+  options: {
+    python: { type: "string", default: "python3" },
+    torch_device: { type: "string", default: "cpu" },
+    torch_dtype: { type: "string", default: "float32" },
+    threads: { type: "string", default: `${navigator.hardwareConcurrency}` },
+    device: { type: "string", default: "gpu" },
+    hidden_size: { type: "string", default: "512" },
+    num_hidden_layers: { type: "string", default: "8" },
+    batches: { type: "string", default: "1,4,16" },
+    contexts: { type: "string", default: "256,1024,4096" },
+    weights: { type: "string", default: "float32,float16,q8" },
+    tokens: { type: "string", default: "33" },
+    rounds: { type: "string", default: "3" },
+  },
+});
+const numbers = (list: string): number[] => list.split(",").map(Number);
+const tokens = Number(given.tokens);
+const config = miniMindConfig({
+  hidden_size: Number(given.hidden_size),
+  num_hidden_layers: Number(given.num_hidden_layers),
+});
+const kvBytes = 8 * config.num_hidden_layers * config.num_key_value_heads * config.hidden_size /
+  config.num_attention_heads;
+
+/** Writes random weights as transformers' folder of a Llama model, which has the names of MiniMind's tensors. */
+async function writeFolder(folder: string): Promise<void> {
+  const random = new Random(0);
+  const tensors = miniMindSpecs(config).flatMap(({ parts }) =>
+    parts.map(({ name, shape, initial }) => {
+      const values = drawInitial(initial, elementCount(shape), random);
+      const read = () => Promise.resolve(new Uint8Array(values.buffer));
+      return { name, shape, dtype: "float32" as const, read };
+    })
+  );
+  const llama = {
+    architectures: ["LlamaForCausalLM"],
+    model_type: "llama",
+    ...config,
+    tie_word_embeddings: true,
+    hidden_act: "silu",
+    rope_parameters: { rope_type: "default", rope_theta: config.rope_theta },
+    dtype: "float32",
+    ...{ bos_token_id: null, eos_token_id: null, pad_token_id: 0 },
+  };
+  await Deno.writeTextFile(join(folder, "config.json"), JSON.stringify(llama));
+  const file = join(folder, "model.safetensors");
+  await Deno.writeFile(file, ReadableStream.from(safetensorsChunks(tensors, { format: "pt" })));
+}
+
+function median(values: number[]): number {
+  return values.sort((a, b) => a - b)[Math.floor(values.length / 2)]!;
+}
+
+async function copySpeed(): Promise<number> {
+  using gpu = await Gpu.open(given.device);
+  return 1e9 * (await measureDevice(gpu)).gigabytes;
+}
+
+const folder = await Deno.makeTempDir({ prefix: "glimpse_generate_" });
+try {
+  await writeFolder(folder);
+  const speed = await copySpeed();
+  const file = (path: string) => new URL(path, import.meta.url).pathname;
+  const torch = ["--device", given.torch_device, "--dtype", given.torch_dtype];
+  const contestants = [
+    new Contestant<Answer>("transformers", given.python, [
+      ...[file("pytorch/generate.py"), folder, ...torch, "--threads", given.threads],
+    ]),
+    ...given.weights.split(",").map((kind) =>
+      new Contestant<Answer>(`Glimpse, ${kind}`, Deno.execPath(), [
+        ...["run", "-A", file("versus/generate.ts"), folder, "--weights", kind],
+        ...["--device", given.device, "--theta", `${config.rope_theta}`],
+      ])
+    ),
+  ];
+  console.log(`A plain copy moves ${(speed / 1e9).toFixed(1)} GB/s.\n`);
+  const head = "batch | context | | first token | tokens/s | speed | CPU s | limit | dispatches";
+  console.log(`| ${head} |\n|${" --- |".repeat(9)}`);
+  for (const batch of numbers(given.batches)) {
+    for (const context of numbers(given.contexts)) {
+      const request = JSON.stringify({ batch, context, tokens });
+      const answers = contestants.map((): Answer[] => []);
+      for (let round = 0; round <= Number(given.rounds); round++) {
+        for (const [i, one] of contestants.entries()) {
+          const answer = await one.ask(request);
+          if (round > 0) answers[i]!.push(answer);
+        }
+      }
+      const rest = answers.map((all) => median(all.map(({ rest }) => rest)));
+      answers.forEach((all, i) => {
+        const { ids, bytes = 0, dispatches, submits, readbacks } = all[0]!;
+        const { name } = contestants[i]!;
+        const read = bytes + batch * (context + tokens / 2) * kvBytes;
+        console.log(`| ${
+          [
+            batch,
+            context,
+            name,
+            `${(1e3 * median(all.map(({ first }) => first))).toFixed(0)} ms`,
+            (batch * (tokens - 1) / rest[i]!).toFixed(1),
+            `${(rest[0]! / rest[i]!).toFixed(2)}×`,
+            median(all.map(({ cpu }) => cpu)).toFixed(2),
+            bytes > 0 ? (batch * speed / read).toFixed(0) : "",
+            dispatches === undefined
+              ? ""
+              : `${dispatches.toFixed(0)} in ${submits!.toFixed(1)} submits, ${
+                readbacks!.toFixed(2)
+              } readbacks`,
+          ].join(" | ")
+        } |`);
+        if (name === "Glimpse, float32" && ids.join() !== answers[0]![0]!.ids.join()) {
+          console.log(`\nThe tokens of ${name} are not those of transformers.\n`);
+        }
+      });
+    }
+  }
+  for (const one of contestants) await one.end();
+} finally {
+  await Deno.remove(folder, { recursive: true });
+}

@@ -1,0 +1,37 @@
+/** A process that answers a line of its input with a line of JSON; several take turns in a benchmark. */
+export class Contestant<Answer> {
+  /** What it is called in tables. */
+  readonly name: string;
+  readonly #process: Deno.ChildProcess;
+  readonly #input: WritableStreamDefaultWriter<Uint8Array<ArrayBuffer>>;
+  readonly #output: ReadableStreamDefaultReader<string>;
+  #read = "";
+
+  /** Starts it. */
+  constructor(name: string, command: string, args: string[]) {
+    this.name = name;
+    this.#process = new Deno.Command(command, { args, stdin: "piped", stdout: "piped" }).spawn();
+    this.#input = this.#process.stdin.getWriter();
+    this.#output = this.#process.stdout.pipeThrough(new TextDecoderStream()).getReader();
+  }
+
+  /** Asks and waits for the answer. */
+  async ask(line = ""): Promise<Answer> {
+    await this.#input.write(new TextEncoder().encode(`${line}\n`));
+    while (!this.#read.includes("\n")) {
+      const { value, done } = await this.#output.read();
+      if (done) throw new Error(`${this.name} ended early`);
+      this.#read += value;
+    }
+    const [answer, ...rest] = this.#read.split("\n");
+    this.#read = rest.join("\n");
+    return JSON.parse(answer!);
+  }
+
+  /** Lets it end. */
+  async end(): Promise<void> {
+    await this.#input.close();
+    await this.#output.cancel();
+    await this.#process.status;
+  }
+}
