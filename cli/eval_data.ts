@@ -118,6 +118,7 @@ export async function evaluateData(given: Given, dataPath: string): Promise<numb
       generate: given.generate,
       blind: given.blind,
       dtype: given.dtype,
+      quantize: given.quantize,
       seed: given.seed,
     },
     models: models.map(({ name }) => name),

@@ -63,6 +63,11 @@ export const modelOptions = {
     help: "Numbers that matrix products multiply; half precision takes half the memory.",
     default: "float32",
   }),
+  quantize: choice(["none", "q8"], {
+    section: MODEL,
+    help: "Keep the language model's weights in 8 bits; they take a quarter of the memory.",
+    default: "none",
+  }),
 } as const;
 
 /** What those options read. */
@@ -117,6 +122,7 @@ export async function loadChosen(
     weights: native ? weightPath(folder.out, weight, hidden_size, use_moe) : load_from,
     tokenizer: folder.tokenizer,
     precision: choosePrecision(gpu.info, choice.dtype),
+    quantization: choice.quantize === "none" ? undefined : choice.quantize,
     vision: folder.vision,
     language: native
       ? {

@@ -21,8 +21,6 @@ export interface ChatSource {
   readonly precision?: Precision;
   /** What the model must be, if anything; the rest is read from its files. */
   readonly language?: MiniMindOptions;
-  /** To what the operands of matrix products are rounded; float32 unless given. */
-  readonly precision?: Precision | undefined;
   /** How the language model's linear layers are kept, if not in that precision. */
   readonly quantization?: Quantization | undefined;
 }
@@ -46,7 +44,6 @@ export async function readChatModel(
     weights: source.weights,
     vision: source.vision,
     language,
-    precision: source.precision,
     normalization: { imageMean: processor.mean, imageStd: processor.std },
     precision: source.precision,
     quantization: source.quantization,
