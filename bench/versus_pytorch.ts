@@ -3,12 +3,16 @@
  *
  *     deno task bench:pytorch --python PATH [--best] [--compile] [--only pretrain,sft,decode] [--rounds 3]
  *         [--hidden_size 768 --num_hidden_layers 16] [--use_moe] [--batch_size 4] [--torch_device cuda]
+ *     deno task bench:pytorch --python PATH --check
  *
  * Prints Markdown. Every contestant is a process of its own; a round lets each take one step, so that a machine that
- * others use as well slows all alike. The first step, in which kernels are compiled, does not count.
+ * others use as well slows all alike. The first step, in which kernels are compiled, does not count. --check shows
+ * instead that the opponent is the original: on a small folder it trains as the original did, pretrain and SFT, dense and
+ * with experts, and every loss is compared with what the original printed.
  */
 import { parseArgs } from "node:util";
 import { formatBytes } from "../kernels/runtime/memory.ts";
+import { makeOriginalFolder } from "../tests/support/original_folder.ts";
 
 interface Step {
   seconds: number;
@@ -32,6 +36,7 @@ const { values: given } = parseArgs({
     num_hidden_layers: { type: "string", default: "8" },
     batch_size: { type: "string", default: "4" },
     use_moe: { type: "boolean", default: false },
+    check: { type: "boolean", default: false },
   },
 });
 
@@ -77,13 +82,29 @@ class Contestant {
   }
 }
 
+/** The path of a file beside this one. */
+const file = (path: string) => new URL(path, import.meta.url).pathname;
+
+/** Ends the process unless the opponent has the original's losses. */
+async function check(): Promise<void> {
+  const folder = await Deno.makeTempDir();
+  try {
+    await makeOriginalFolder(folder);
+    const expected = file("../tests/fixtures/original/expected.json");
+    const args = [file("pytorch/step.py"), "--check", folder, expected];
+    const { code } = await new Deno.Command(given.python, { args }).spawn().status;
+    if (code !== 0) Deno.exit(code);
+  } finally {
+    await Deno.remove(folder, { recursive: true });
+  }
+}
+
 function contestants(stage: string): Contestant[] {
   const { lengths, answer, padded } = WORKLOADS[stage]!;
   const { hidden_size, num_hidden_layers, batch_size } = given;
   const moe = given.use_moe ? ["--use_moe"] : [];
   const shape = ["--hidden_size", hidden_size, "--num_hidden_layers", num_hidden_layers];
   const same = ["--stage", stage, ...shape, "--batch_size", batch_size, ...moe];
-  const file = (path: string) => new URL(path, import.meta.url).pathname;
   const torch = (name: string, ...flags: string[]) =>
     new Contestant(name, given.python, [
       ...[file("pytorch/step.py"), "--wait", ...same, "--device", given.torch_device],
@@ -141,7 +162,8 @@ function table(all: readonly Contestant[]): string {
 }
 
 const model = given.use_moe ? "MoE, " : "";
-for (const stage of given.only.split(",")) {
+if (given.check) await check();
+for (const stage of given.check ? [] : given.only.split(",")) {
   const all = contestants(stage);
   for (const one of all) await one.step(); // compiles
   for (let round = 0; round < Number(given.rounds); round++) {
