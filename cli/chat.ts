@@ -4,7 +4,7 @@ import { TextLineStream } from "./text_lines.ts";
 import { formatBytes } from "../kernels/runtime/memory.ts";
 import { GlimpseError, UsageError } from "../kernels/runtime/errors.ts";
 import type { Answer } from "../serve/answer.ts";
-import { Engine } from "../serve/engine.ts";
+import { ContextLengthError, Engine } from "../serve/engine.ts";
 import { ChatSession, type ShownPicture } from "./chat_session.ts";
 import { printable } from "./keys.ts";
 import { modelOptions, openModel, SAMPLING } from "./model_options.ts";
@@ -143,7 +143,9 @@ async function turn(
     await say(chat, answer, stats).finally(heard);
   } catch (error) {
     if (!(error instanceof GlimpseError) && !(error instanceof Deno.errors.NotCapable)) throw error;
-    await write(`${error.message}\n`);
+    const isLong = error instanceof ContextLengthError;
+    const hint = isLong ? " /clear begins anew; --context N at the start makes more room." : "";
+    await write(`${error.message}${hint}\n`);
   }
 }
 

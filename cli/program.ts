@@ -100,8 +100,9 @@ export function describeError(error: unknown): { text: string; status: number } 
   };
 }
 
-/** Whether the operating system refused something: its errors carry a code such as `ENOENT`. */
+/** Whether the operating system refused something (its errors carry a code such as `ENOENT`), or Deno for want of a permission. */
 function isSystemError(error: unknown): error is Error {
+  if (error instanceof Deno.errors.NotCapable) return true;
   return error instanceof Error && "code" in error && /^E[A-Z]+$/.test(String(error.code));
 }
 

@@ -98,6 +98,8 @@ Deno.test("what the system refuses is no bug", async () => {
   const { text, status } = describeError(missing);
   assertEquals(status, 1);
   assert(!text.includes("bug") && text.includes("/no/such/file"), text);
+  const forbidden = new Deno.errors.NotCapable("Requires net access");
+  assertEquals(describeError(forbidden), { text: "error: Requires net access", status: 1 });
   assertEquals(describeError(new UsageError("u")), { text: "error: u", status: 2 });
   assert(describeError("thrown text").text.includes("thrown text"));
 });
