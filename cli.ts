@@ -58,6 +58,10 @@ const GLIMPSE: Program = {
       summary: "Shows the GPU, its limits and features, and how fast it is.",
       load: () => import("./cli/doctor.ts"),
     },
+    tune: {
+      summary: "Measures which kernels are the fastest here, for all other commands.",
+      load: () => import("./cli/tune.ts"),
+    },
     fetch: {
       summary: "Brings models and data sets from Hugging Face, a mirror of it, or ModelScope.",
       load: () => import("./cli/fetch.ts"),

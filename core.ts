@@ -30,6 +30,14 @@ export * from "./kernels/kv_cache.ts";
 export * from "./kernels/half.ts";
 export * from "./kernels/layer_norm.ts";
 export * from "./kernels/matmul.ts";
+export {
+  parseTuning,
+  type ProductShape,
+  type Tuning,
+  tuningOf,
+  useTuning,
+} from "./kernels/matmul/choose.ts";
+export * from "./kernels/matmul/tune.ts";
 export * from "./kernels/measure.ts";
 export * from "./kernels/normalize_rows.ts";
 export * from "./kernels/optimizer.ts";

@@ -7,8 +7,8 @@ import { makeDemoFolder, type TestRow } from "../data/demo_folder.ts";
 import { writeFileAtomic } from "../data/files.ts";
 import { loadImageProcessor, loadTokenizer, modelFolder } from "../data/model_folder.ts";
 import { encodePng } from "../data/png.ts";
+import { openTuned } from "../data/tuning_file.ts";
 import { type ChatModel, loadChatModel } from "../data/vlm_folder.ts";
-import { Gpu } from "../kernels/runtime/gpu.ts";
 import { measureAnswers } from "../train/accuracy.ts";
 import { answer } from "../train/answers.ts";
 import { readMetricsRows } from "../train/metrics_rows.ts";
@@ -102,7 +102,7 @@ async function examine(
   device: string,
 ): Promise<{ accuracies: Accuracy[]; shown: ShownAnswer[] }> {
   const folder = modelFolder(root);
-  using gpu = await Gpu.open(device);
+  using gpu = await openTuned(device);
   using model = await loadChatModel(gpu, {
     weights: weightPath(folder.out, "sft_vlm", DEMO_WIDTH, false),
     tokenizer: folder.tokenizer,

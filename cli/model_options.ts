@@ -1,8 +1,9 @@
 /** The options by which commands that talk to a model find it. */
 
 import { type ModelFolder, modelFolder, requireRoot } from "../data/model_folder.ts";
+import { openTuned } from "../data/tuning_file.ts";
 import { type ChatModel, loadChatModel } from "../data/vlm_folder.ts";
-import { Gpu } from "../kernels/runtime/gpu.ts";
+import type { Gpu } from "../kernels/runtime/gpu.ts";
 import { choosePrecision } from "../train/precision.ts";
 import { weightPath } from "../train/settings.ts";
 import { choice, integer, number, type Option, path, text, zeroOrOne } from "./option_kinds.ts";
@@ -91,7 +92,7 @@ export interface OpenModel extends Disposable {
 
 /** Loads the model that was chosen onto the device that was chosen. */
 export async function openModel(choice: ModelChoice): Promise<OpenModel> {
-  const gpu = await Gpu.open(choice.device);
+  const gpu = await openTuned(choice.device);
   try {
     const model = await loadChosen(gpu, choice);
     return {

@@ -1,9 +1,9 @@
 /** `deno task serve`: answers questions about pictures over HTTP, and on a page. */
 
+import { openTuned } from "../data/tuning_file.ts";
 import { basename } from "@std/path";
 import { UsageError } from "../kernels/runtime/errors.ts";
 import { formatBytes } from "../kernels/runtime/memory.ts";
-import { Gpu } from "../kernels/runtime/gpu.ts";
 import { App, type ServedModel } from "../serve/app.ts";
 import { Engine } from "../serve/engine.ts";
 import { startServer } from "../serve/server.ts";
@@ -139,7 +139,7 @@ export async function run(args: readonly string[]): Promise<number> {
   await requireHosts(o.image_hosts);
   const apiKey = Deno.env.get("GLIMPSE_API_KEY") || undefined;
   using stack = new DisposableStack();
-  const gpu = stack.use(await Gpu.open(o.device));
+  const gpu = stack.use(await openTuned(o.device));
   const models: ServedModel[] = [];
   for (const weight of o.weight) {
     const model = stack.use(await loadChosen(gpu, { ...o, weight }));

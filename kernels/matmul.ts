@@ -1,6 +1,6 @@
 import { columnSums } from "./column_sums.ts";
 import { type Choice, chooseKernel, runChoice, takesImage } from "./matmul/choose.ts";
-import type { Tile } from "./matmul/tiled.ts";
+import type { Buffers, Tile } from "./matmul/tiled.ts";
 import type { Layout, NormOf, ProductOptions } from "./matmul/problem.ts";
 import { rmsNorm } from "./rms_norm.ts";
 import { ShapeError } from "./runtime/errors.ts";
@@ -9,7 +9,7 @@ import type { Tensor } from "./runtime/tensor.ts";
 
 import { swiglu } from "./swiglu.ts";
 
-export type { Choice, Layout, NormOf, ProductOptions, Tile };
+export type { Buffers, Choice, Layout, NormOf, ProductOptions, Tile };
 
 /**
  * Computes a matrix product into a tensor, outside of the tape.

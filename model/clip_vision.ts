@@ -30,7 +30,7 @@ export function clipVisionSpecs(config: ClipVisionConfig): ParameterSpec[] {
 }
 
 /** Pictures for which the kernels are chosen, however many there are, so that a picture's features are always the same. */
-const PICTURES = 16;
+export const PICTURES = 16;
 
 /** The vision tower of CLIP: a ViT over patches with a class token in front. */
 export class ClipVision {

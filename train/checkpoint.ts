@@ -1,6 +1,7 @@
 import { join } from "@std/path";
 import { openFile, writeFileAtomic } from "../data/files.ts";
 import { GlimpseError } from "../kernels/runtime/errors.ts";
+import type { Tuning } from "../kernels/matmul/choose.ts";
 import type { Gpu } from "../kernels/runtime/gpu.ts";
 import { ChunkedReader } from "../model/chunked_reader.ts";
 import { type HostTensor, readChecked, toFloat32 } from "../model/host_tensor.ts";
@@ -34,6 +35,8 @@ export interface RunState {
   readonly weights: string;
   /** What must be the same when the run goes on, by name. */
   readonly fixed: Readonly<Record<string, string | number | boolean>>;
+  /** The adapter, and what `tune` had found on it when the run began, if anything. */
+  readonly kernels?: { readonly adapter: string; readonly tuning?: Tuning };
   /** Numbers of the trainer itself, for people: the loss scale in float16, which the tensor `optimizer` holds. */
   readonly trainer: Readonly<Record<string, number>>;
 }

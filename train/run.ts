@@ -1,7 +1,8 @@
 import { join } from "@std/path";
 import type { LoadedBatch } from "../data/loader.ts";
+import { openTuned } from "../data/tuning_file.ts";
+import { tuningOf } from "../kernels/matmul/choose.ts";
 import { DeviceError } from "../kernels/runtime/errors.ts";
-import { Gpu } from "../kernels/runtime/gpu.ts";
 import config from "../deno.json" with { type: "json" };
 import { Checkpoints, type RunState } from "./checkpoint.ts";
 import { openClipTask } from "./clip_task.ts";
@@ -12,7 +13,7 @@ import { AdamW, type Moments } from "./optimizer.ts";
 import { choosePrecision, LOSS_SCALE } from "./precision.ts";
 import type { ProgressReport } from "./progress.ts";
 import { runName, type RunResult, type RunSettings } from "./settings.ts";
-import { fixedSettings, meet, resume, type Start } from "./start.ts";
+import { fixedSettings, keepKernels, meet, resume, type Start } from "./start.ts";
 import type { TrainingTask } from "./task.ts";
 import { Trainer, type Update } from "./trainer.ts";
 import { openVlmTask } from "./vlm_task.ts";
@@ -33,7 +34,7 @@ export async function runTraining(
   ranks: Communicator = ALONE,
 ): Promise<RunResult> {
   await using data = await openData(settings, report, ranks);
-  using gpu = await Gpu.open(settings.device);
+  using gpu = await openTuned(settings.device);
   if (gpu.info.software) gpu.onKernel = (name, count) => report.compiling(name, count);
   const precision = choosePrecision(gpu.info, settings.dtype);
   const { contrastive } = settings;
@@ -56,6 +57,7 @@ export async function runTraining(
   }
   [start] = await ranks.gather(start) as [Start];
   start = { ...start, loss: start.loss ?? NaN }; // JSON has no NaN
+  keepKernels(gpu, start, report);
   for (const parameters of model.parameterSets) {
     if (parameters.groups.length === 0) continue; // from the same files on every rank
     const tensors = parameters.specs.map(({ name }) => parameters.get(name));
@@ -252,6 +254,7 @@ class TrainingRun implements Disposable {
     const { command: [command = "", ...args], batchSize } = this.#settings;
     const done = step + 1 === this.#data.train.stepsPerEpoch;
     const { loss, lossScale } = this.#watch;
+    const tuning = tuningOf(gpu);
     using _scope = gpu.scope();
     await checkpoints.save(gpu, {
       version: config.version,
@@ -266,6 +269,7 @@ class TrainingRun implements Disposable {
       saved_at: new Date().toISOString(),
       weights: this.#task.weights(),
       fixed,
+      kernels: { adapter: gpu.info.name, ...tuning && { tuning } },
       trainer: lossScale === undefined ? {} : { loss_scale: lossScale },
     }, optimizer.tensors(moments));
     await this.#task.save();

@@ -1,6 +1,7 @@
 import type { Loader } from "../data/loader.ts";
 import { loadStrictly } from "../model/load_vlm.ts";
 import { GlimpseError } from "../kernels/runtime/errors.ts";
+import { parseTuning, tuningOf, useTuning } from "../kernels/matmul/choose.ts";
 import type { Gpu } from "../kernels/runtime/gpu.ts";
 import type { Precision } from "../kernels/runtime/precision.ts";
 import config from "../deno.json" with { type: "json" };
@@ -15,7 +16,7 @@ import { type RunSettings, startWeights } from "./settings.ts";
 import type { TrainingTask } from "./task.ts";
 
 /** Where a run begins. */
-export type Start = Pick<RunState, "epoch" | "step" | "updates" | "loss">;
+export type Start = Pick<RunState, "epoch" | "step" | "updates" | "loss" | "kernels">;
 
 /** Loads the newest checkpoint, or else what the original left, or says that there is neither. */
 export async function resume(
@@ -34,8 +35,8 @@ export async function resume(
   const latest = await checkpoints.latest();
   if (latest) {
     requireSame(latest.state.fixed, fixed, latest.path);
-    const { epoch, samples, updates, loss } = latest.state;
-    const start = { epoch, step: samples / batchSize, updates, loss };
+    const { epoch, samples, updates, loss, kernels } = latest.state;
+    const start = { epoch, step: samples / batchSize, updates, loss, ...kernels && { kernels } };
     if (!Number.isInteger(start.step)) {
       throw new GlimpseError(
         `${latest.path} stands after ${samples} samples of an epoch, which are no whole number of batches of ` +
@@ -63,6 +64,19 @@ export async function resume(
     : { epoch: original.epoch, step: original.step, updates, loss: NaN };
   said(path, start);
   return start;
+}
+
+/** Lets a run that goes on use the kernels it began with, on the same adapter: others would sum in another order. */
+export function keepKernels(
+  gpu: Gpu,
+  { kernels }: Start,
+  report: Pick<ProgressReport, "say">,
+): void {
+  if (!kernels || kernels.adapter !== gpu.info.name) return;
+  const before = parseTuning(kernels.tuning);
+  if (JSON.stringify(before) === JSON.stringify(tuningOf(gpu))) return;
+  useTuning(gpu, before);
+  report.say("The run goes on with the kernels for products that it began with.");
 }
 
 /** Brings the ranks together: what they must agree on, and who they are. */

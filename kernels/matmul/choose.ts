@@ -1,10 +1,11 @@
 import type { Gpu } from "../runtime/gpu.ts";
+import type { Precision } from "../runtime/precision.ts";
 import { gemvProduct, gemvTakes } from "./gemv.ts";
 import { imageProduct } from "./image_product.ts";
-import type { Product } from "./problem.ts";
+import type { Layout, Product } from "./problem.ts";
 import { smallProduct } from "./small.ts";
 import { softwareProduct, softwareTakes } from "./software.ts";
-import { type Tile, tiledProduct } from "./tiled.ts";
+import { type Buffers, type Tile, tiledProduct, TILES, tileTakes } from "./tiled.ts";
 
 /** A kernel for matrix products, and how to use it. */
 export type Choice =
@@ -15,7 +16,31 @@ export type Choice =
     readonly tile: Tile;
     /** Parts into which k is cut; 1 unless given. */
     readonly slices?: number;
+    /** Steps that workgroup memory holds; 1 unless given. */
+    readonly buffers?: Buffers;
   };
+
+/** What measuring and checking have found on a device. */
+export interface Tuning {
+  /** The fastest kernel for each class of products, see `productClass`. */
+  readonly choices: Readonly<Record<string, Choice>>;
+  /** Kernels that compute wrongly there, see `kernelName`. They are never chosen. */
+  readonly wrong: readonly string[];
+}
+
+/** What of a product its kernel is chosen by. */
+export interface ProductShape {
+  /** How the operands lie in memory. */
+  readonly layout: Layout;
+  /** Rows of the result. */
+  readonly m: number;
+  /** Columns of the result. */
+  readonly n: number;
+  /** Length of the sums. */
+  readonly k: number;
+  /** To what the operands are rounded. */
+  readonly precision: Precision;
+}
 
 /** Computes a product with a given kernel. The kernel must take the product's extents. */
 export function runChoice(choice: Choice, product: Product): void {
@@ -29,23 +54,58 @@ export function runChoice(choice: Choice, product: Product): void {
     case "software":
       return softwareProduct(product);
     case "tiled":
-      return tiledProduct(product, choice.tile, choice.slices);
+      return tiledProduct(product, choice.tile, choice.slices, choice.buffers);
   }
 }
 
-const PREFERENCES = new WeakMap<Gpu, Map<string, Choice>>();
+/** The kernel of a choice by name, however k is cut: `tiled/128`, `tiled/128x2` with two buffers, `tiled/128/float16`. */
+export function kernelName(choice: Choice, precision: Precision): string {
+  const name = choice.family === "tiled"
+    ? `tiled/${choice.tile}${choice.buffers === 2 ? "x2" : ""}`
+    : choice.family;
+  return precision === "float32" ? name : `${name}/${precision}`;
+}
 
-/** Makes a choice that was measured stand for a class of products on a device, see `productClass`. */
-export function prefer(gpu: Gpu, productClass: string, choice: Choice): void {
-  const preferences = PREFERENCES.get(gpu) ?? new Map<string, Choice>();
-  PREFERENCES.set(gpu, preferences.set(productClass, choice));
+const FAMILIES: readonly unknown[] = ["small", "gemv", "software"] satisfies Choice["family"][];
+
+/** Reads a tuning from JSON that somebody may have changed; nothing if it is not one. */
+export function parseTuning(json: unknown): Tuning | undefined {
+  const { choices, wrong } = fieldsOf(json);
+  const names = Array.isArray(wrong) && wrong.every((name) => typeof name === "string");
+  const isObject = typeof choices === "object" && choices !== null;
+  if (!names || !isObject || !Object.values(choices).every(isChoice)) return undefined;
+  return { choices: choices as Tuning["choices"], wrong };
+}
+
+function isChoice(json: unknown): json is Choice {
+  const { family, tile, slices = 1, buffers = 1 } = fieldsOf(json);
+  if (family !== "tiled") return FAMILIES.includes(family);
+  return TILES.includes(tile as Tile) && BUFFERS.includes(buffers as Buffers) &&
+    Number.isInteger(slices) && Number(slices) >= 1 && Number(slices) <= MOST_SLICES;
+}
+
+function fieldsOf(json: unknown): Record<string, unknown> {
+  return typeof json === "object" && json !== null ? json as Record<string, unknown> : {};
+}
+
+const TUNINGS = new WeakMap<Gpu, Tuning>();
+
+/** Lets what was found on a device's adapter stand above the rules from now on, or the rules alone again. */
+export function useTuning(gpu: Gpu, tuning: Tuning | undefined): void {
+  if (tuning) TUNINGS.set(gpu, tuning);
+  else TUNINGS.delete(gpu);
+}
+
+/** What stands above the rules on a device, if anything. */
+export function tuningOf(gpu: Gpu): Tuning | undefined {
+  return TUNINGS.get(gpu);
 }
 
 /**
  * Names the products that one measured choice can stand for: the same layout, extents of like size, and the same
  * remainders by 4, the same precision. For example `NT/1024/512/512/000`.
  */
-export function productClass({ layout, m, n, k, precision }: Product): string {
+export function productClass({ layout, m, n, k, precision }: ProductShape): string {
   const extents = [m, n, k];
   const sizes = extents.map((x) => 2 ** Math.ceil(Math.log2(x)));
   const rest = extents.map((x) => x % 4 ? 1 : 0).join("");
@@ -60,36 +120,87 @@ export function takesImage({ layout, b, m }: Pick<Product, "layout" | "b" | "m">
   return layout === "NT" && b.image !== undefined && m <= IMAGE_ROWS;
 }
 
-/** Chooses the kernel for a product: what was measured, or else by rule. */
+/** Chooses the kernel for a product: what was measured, or else by rule, but none that was found to be wrong. */
 export function chooseKernel(given: Product): Choice {
   const product = { ...given, m: given.chosenFor ?? given.m };
   const { gpu } = product.out;
   if (takesImage(product)) return { family: "image" };
-  return PREFERENCES.get(gpu)?.get(productClass(product)) ??
-    (gpu.info.software ? chooseSoftware(product) : chooseGpu(product));
+  const ruled = ruledChoice(gpu, product);
+  const tuning = TUNINGS.get(gpu);
+  if (!tuning) return ruled;
+  const right = (choice: Choice) => !tuning.wrong.includes(kernelName(choice, product.precision));
+  const measured = tuning.choices[productClass(product)];
+  const wanted = measured && takes(gpu, measured, product) ? [measured, ruled] : [ruled];
+  return [...wanted, ...candidates(gpu, product)].find(right) ?? { family: "small" };
+}
+
+/** Whether a kernel can compute a product on a device. */
+export function takes(gpu: Gpu, choice: Choice, shape: ProductShape): boolean {
+  switch (choice.family) {
+    case "small":
+      return true;
+    case "image": // is decided by the weight, not by the shape
+      return false;
+    case "gemv":
+      return gemvTakes(shape);
+    case "software":
+      return softwareTakes(gpu, shape);
+    case "tiled":
+      return tileTakes(gpu, choice.tile, choice.buffers ?? 1, shape.precision);
+  }
+}
+
+/** The choice by rule. */
+export function ruledChoice(gpu: Gpu, shape: ProductShape): Choice {
+  return gpu.info.software ? chooseSoftware(gpu, shape) : chooseGpu(shape);
+}
+
+/** Multiplications from which a kernel without tiles is not worth measuring. */
+const LARGE = 2 ** 24;
+const BUFFERS: readonly Buffers[] = [1, 2];
+
+/** The kernels that may be the fastest for a product on a device. */
+export function candidates(gpu: Gpu, shape: ProductShape): Choice[] {
+  const { m, n, k } = shape;
+  const all: Choice[] = [{ family: "gemv" }];
+  if (gpu.info.software) all.push({ family: "software" });
+  else {
+    for (const tile of TILES) {
+      for (let slices = 1; slices <= MOST_SLICES; slices *= 2) {
+        const few = tileCount(shape, tile) * slices <= 4 * WORKGROUPS;
+        if (slices > 1 && (!few || k < slices * SLICE / 2)) continue;
+        for (const buffers of BUFFERS) all.push({ family: "tiled", tile, slices, buffers });
+      }
+    }
+  }
+  if (m * n * k < LARGE) all.push({ family: "small" });
+  return all.filter((choice) => takes(gpu, choice, shape));
 }
 
 /** Multiplications below which the software adapter's large kernel does not earn its seconds of compilation. */
 const WORTH_COMPILING = 2 ** 20;
 
-function chooseSoftware(product: Product): Choice {
-  const { m, n, k } = product;
-  if (gemvTakes(product)) return { family: "gemv" };
+function chooseSoftware(gpu: Gpu, shape: ProductShape): Choice {
+  const { m, n, k } = shape;
+  if (gemvTakes(shape)) return { family: "gemv" };
   const large = m >= 16 && n >= 16 && k >= 16 && m * n * k >= WORTH_COMPILING;
-  return { family: large && softwareTakes(product) ? "software" : "small" };
+  return { family: large && softwareTakes(gpu, shape) ? "software" : "small" };
 }
 
-/** Workgroups that occupy a large GPU, and the k that a slice should keep at least. */
-const WORKGROUPS = 128, SLICE = 256;
+/** Workgroups that occupy a large GPU, the k that a slice should keep at least, and how many are tried. */
+const WORKGROUPS = 128, SLICE = 256, MOST_SLICES = 16;
+
+function tileCount({ m, n }: ProductShape, tile: Tile): number {
+  return Math.ceil(m / tile) * Math.ceil(n / tile);
+}
 
 /** The largest tile of which there are enough to occupy the GPU, with k cut where even the smaller ones are few. */
-function chooseGpu(product: Product): Choice {
-  const { m, n, k } = product;
-  if (gemvTakes(product)) return { family: "gemv" };
+function chooseGpu(shape: ProductShape): Choice {
+  const { m, n, k } = shape;
+  if (gemvTakes(shape)) return { family: "gemv" };
   if (m * n * k < 2 ** 15) return { family: "small" };
-  const tiles = (tile: Tile): number => Math.ceil(m / tile) * Math.ceil(n / tile);
-  if (tiles(128) >= WORKGROUPS) return { family: "tiled", tile: 128 };
+  if (tileCount(shape, 128) >= WORKGROUPS) return { family: "tiled", tile: 128 };
   const tile = Math.min(m, n) > 32 ? 64 : 32;
-  const slices = Math.min(Math.ceil(WORKGROUPS / tiles(tile)), Math.floor(k / SLICE));
+  const slices = Math.min(Math.ceil(WORKGROUPS / tileCount(shape, tile)), Math.floor(k / SLICE));
   return { family: "tiled", tile, slices: Math.max(slices, 1) };
 }

@@ -6,7 +6,7 @@ import { addends, additions, type Operands, operandsOf, type Product } from "./p
 const SIZE = 64;
 
 /** Whether this kernel takes a product: a few rows times a matrix whose rows can be read four numbers at a time. */
-export function gemvTakes({ layout, m, k }: Product): boolean {
+export function gemvTakes({ layout, m, k }: Pick<Product, "layout" | "m" | "k">): boolean {
   return layout === "NT" && m <= 8 && k % 4 === 0;
 }
 

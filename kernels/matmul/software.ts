@@ -18,8 +18,11 @@ const SMALL = 2 ** 25, SMALL_SUBGROUPS = 16;
 export const ROWS = 1024, DEPTH = 8192;
 
 /** Whether this kernel takes a product: rows of four numbers, and 8 lanes to a subgroup. */
-export function softwareTakes({ layout, out, n, m, k }: Product): boolean {
-  return out.gpu.info.subgroupSize === 8 && n % 4 === 0 && (layout === "TN" ? m : k) % 4 === 0;
+export function softwareTakes(
+  { info }: Gpu,
+  { layout, n, m, k }: Pick<Product, "layout" | "m" | "n" | "k">,
+): boolean {
+  return info.subgroupSize === 8 && n % 4 === 0 && (layout === "TN" ? m : k) % 4 === 0;
 }
 
 /**

@@ -1,11 +1,21 @@
+import type { Gpu } from "../runtime/gpu.ts";
 import type { Kernel } from "../runtime/kernel.ts";
-import type { Reader } from "../runtime/precision.ts";
+import type { Precision, Reader } from "../runtime/precision.ts";
 import type { Tensor } from "../runtime/tensor.ts";
 import { addends, additions, operandsOf, type Product } from "./problem.ts";
 import { sumSlices } from "./slices.ts";
 
 /** Width of the square tiles of C that a workgroup may compute. */
 export type Tile = 32 | 64 | 128;
+
+/** All of them. */
+export const TILES: readonly Tile[] = [32, 64, 128];
+
+/**
+ * Steps whose blocks workgroup memory holds: with two, one is filled while the other is multiplied, which takes twice
+ * the memory and half the barriers.
+ */
+export type Buffers = 1 | 2;
 
 /** Steps of k between two barriers. */
 const DEPTH = 16;
@@ -17,6 +27,17 @@ const HELD: Readonly<Record<Tile, readonly [number, number]>> = {
   128: [8, 8],
 };
 
+/** Whether a device has the workgroup memory for a kernel. */
+export function tileTakes(
+  { device }: Gpu,
+  tile: Tile,
+  buffers: Buffers,
+  precision: Precision,
+): boolean {
+  const bytes = 2 * buffers * DEPTH * tile * (precision === "float16" ? 2 : 4);
+  return bytes <= device.limits.maxComputeWorkgroupStorageSize;
+}
+
 /**
  * A product by tiles that pass through workgroup memory into registers, the usual way on a GPU (see Boehm, "How to
  * Optimize a CUDA Matmul Kernel", 2022). Takes any extents; those that are multiples of 4 are read four at a time.
@@ -24,12 +45,18 @@ const HELD: Readonly<Record<Tile, readonly [number, number]>> = {
  * @param product What to compute.
  * @param tile Width of the tiles of C.
  * @param slices Parts into which k is cut, computed side by side and then summed in order: for few tiles and a long k.
+ * @param buffers Steps that workgroup memory holds.
  */
-export function tiledProduct(product: Product, tile: Tile, slices = 1): void {
+export function tiledProduct(
+  product: Product,
+  tile: Tile,
+  slices = 1,
+  buffers: Buffers = 1,
+): void {
   const { layout, a, b, out, m, n, k } = product;
   const { gpu } = out;
   const vector = [layout === "TN" ? m : k, layout === "NT" ? k : n, n].every((x) => x % 4 === 0);
-  const kernel = tiledKernel(product, tile, vector);
+  const kernel = tiledKernel(product, tile, vector, SLICES, buffers);
   const slice = Math.ceil(k / slices / DEPTH) * DEPTH;
   const count = Math.ceil(k / slice);
   const run = (out: Tensor, add: number): void =>
@@ -82,6 +109,7 @@ export function tiledKernel(
   tile: Tile,
   vector: boolean,
   part: TiledPart = SLICES,
+  buffers: Buffers = 1,
 ): Kernel {
   const { layout, a: { gpu }, precision } = product;
   // In float16 the tiles are that too, and numbers are rounded on their way there.
@@ -89,13 +117,17 @@ export function tiledKernel(
   const inTile = isFloat16 ? "vec4<f16>" : "vec4f";
   const read = operandsOf(product, !isFloat16);
   const width = vector ? 4 : 1;
-  const key = `matmul_tiled/${part.name}/${layout}/${tile}/${width}${read.key}`;
+  const double = buffers === 2;
+  const key = `matmul_tiled/${part.name}/${layout}/${tile}${
+    double ? "x2" : ""
+  }/${width}${read.key}`;
   return gpu.kernel(key, () => {
     const [rows, columns] = HELD[tile];
     const held = range(rows).flatMap((i) => range(columns / 4).map((h) => [i, h] as const));
     const across = tile / columns;
     const half = tile / rows * across / 2;
     const element = vector ? "vec4f" : "f32";
+    const size = DEPTH * tile / 4;
     const a = operand("A", read.a, layout !== "TN", tile, vector, inTile, "");
     const b = operand("B", read.b, layout === "NT", tile, vector, inTile, part.firstB);
     return `${isFloat16 ? "enable f16;" : ""}${read.code}
@@ -107,8 +139,8 @@ export function tiledKernel(
 ${part.declarations}
 struct Params { m: u32, n: u32, k: u32, add: u32, ${part.params} }
 @group(0) @binding(${part.declarations ? 6 : 5}) var<uniform> p: Params;
-var<workgroup> tileA: array<${inTile}, ${DEPTH * tile / 4}>;
-var<workgroup> tileB: array<${inTile}, ${DEPTH * tile / 4}>;
+var<workgroup> tileA: array<${inTile}, ${buffers * size}>;
+var<workgroup> tileB: array<${inTile}, ${buffers * size}>;
 ${a.read}
 ${b.read}
 ${vector ? STORE_FOUR : STORE_ONE}
@@ -123,15 +155,16 @@ ${vector ? STORE_FOUR : STORE_ONE}
   ${part.code}
   ${held.map(([i, h]) => `var c${i}${h} = vec4f();`).join(" ")}
   var v0: vec4f; var v1: vec4f; var v2: vec4f; var v3: vec4f;
+  var filled = 0u;
   // While the blocks of one step are on their way, the step before it is computed.
   for (var k = start; k < end + ${DEPTH}u; k += ${DEPTH}u) {
     if (loadsB) { ${b.fetch} } else { ${a.fetch} }
     if (k > start) {
-      for (var step = 0u; step < ${DEPTH * tile / 4}u; step += ${tile}u) {
+      for (var step = filled; step < filled + ${size}u; step += ${tile}u) {
         ${QUAD.map((i) => multiplyStep(i * tile / 4, rows, columns, tile)).join("\n        ")}
       }
     }
-    workgroupBarrier();
+    ${double ? `filled = ${size}u - filled;` : "workgroupBarrier();"}
     if (loadsB) { ${b.put} } else { ${a.put} }
     workgroupBarrier();
   }
@@ -183,7 +216,7 @@ function operand(
       : `v${i} = read${name}(k + ${q} * 4u + ${i}u, end, ${first} + ${g} * 4u, ${extent}, ${extent});`
   ).join(" ");
   const put = QUAD.map((i) =>
-    `tile${name}[(${q} * 4u + ${i}u) * ${quads}u + ${g}] = ` +
+    `tile${name}[filled + (${q} * 4u + ${i}u) * ${quads}u + ${g}] = ` +
     `${inTile}(${alongK ? `vec4f(${QUAD.map((j) => `v${j}.${XYZW[i]}`).join(", ")})` : `v${i}`});`
   ).join(" ");
   return { read, fetch, put };

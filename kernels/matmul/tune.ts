@@ -1,0 +1,234 @@
+import type { Gpu } from "../runtime/gpu.ts";
+import { checkKernel, randomOperands, RelativeError, rowOfProduct, TOLERANCE } from "./check.ts";
+import {
+  candidates,
+  type Choice,
+  kernelName,
+  productClass,
+  type ProductShape,
+  ruledChoice,
+  runChoice,
+  type Tuning,
+} from "./choose.ts";
+
+/** How long a kernel takes for a product. */
+export interface Timed {
+  /** The kernel. */
+  readonly choice: Choice;
+  /** Seconds of the best round. */
+  readonly seconds: number;
+}
+
+/** What was found for a class of products. */
+export interface TunedClass {
+  /** See `productClass`. */
+  readonly name: string;
+  /** The product that was measured. */
+  readonly shape: ProductShape;
+  /** What the rule chooses, unless it is wrong. */
+  readonly rule?: Timed;
+  /** What is chosen from now on. */
+  readonly chosen: Timed;
+}
+
+/** A kernel that computes wrongly. */
+export interface WrongKernel {
+  /** See `kernelName`. */
+  readonly name: string;
+  /** For which product, and by how much. */
+  readonly reason: string;
+}
+
+/** How products are measured. */
+export interface TuneOptions {
+  /** Seconds of a kernel's round; 0.1 unless given. */
+  readonly budget?: number;
+  /** Rounds in which the kernels take turns; 5 unless given. */
+  readonly rounds?: number;
+  /** Part by which a kernel must take less time than the rule's to be preferred; 0.05 unless given. */
+  readonly margin?: number;
+  /** Hears of each class when a kernel has been chosen for it. */
+  readonly onClass?: (tuned: TunedClass) => void;
+  /** Ends the measuring after the class in progress. */
+  readonly signal?: AbortSignal;
+}
+
+/** Everything that was found on a device. */
+export interface TuneResult {
+  /** What to use from now on, see `useTuning`. */
+  readonly tuning: Tuning;
+  /** What was measured. */
+  readonly classes: readonly TunedClass[];
+  /** Which kernels are wrong. */
+  readonly wrong: readonly WrongKernel[];
+}
+
+/**
+ * Measures for each class of some products which kernel is the fastest, among those that have been checked.
+ *
+ * Kernels are compared with float64 first, on small products of odd and even extents and on rows of the measured one. They
+ * are timed in turns. One must be faster than the rule's by a margin, in its best round and in the median.
+ *
+ * @param shapes Products; of each class the first is measured.
+ * @param random Numbers between 0 and 1.
+ */
+export async function tuneProducts(
+  gpu: Gpu,
+  shapes: Iterable<ProductShape>,
+  random: () => number,
+  options: TuneOptions = {},
+): Promise<TuneResult> {
+  const checks = new Checks(gpu, random);
+  const classes = new Map<string, TunedClass>();
+  for (const shape of shapes) {
+    if (options.signal?.aborted) break;
+    if (classes.has(productClass(shape))) continue;
+    const tuned = await tuneClass(gpu, shape, checks, options);
+    if (!tuned) continue;
+    classes.set(tuned.name, tuned);
+    options.onClass?.(tuned);
+  }
+  const choices = Object.fromEntries(
+    [...classes.values()].map(({ name, chosen }) => [name, chosen.choice]),
+  );
+  const wrong = checks.wrong;
+  return {
+    tuning: { choices, wrong: wrong.map(({ name }) => name) },
+    classes: [...classes.values()],
+    wrong,
+  };
+}
+
+/** Checks the kernels that the rules choose for some products. */
+export async function checkRules(
+  gpu: Gpu,
+  shapes: Iterable<ProductShape>,
+  random: () => number,
+): Promise<readonly WrongKernel[]> {
+  const checks = new Checks(gpu, random);
+  for (const shape of shapes) await checks.passes(ruledChoice(gpu, shape), shape);
+  return checks.wrong;
+}
+
+/** Which kernels of a device have been checked, and which are wrong. */
+class Checks {
+  readonly gpu: Gpu;
+  readonly random: () => number;
+  readonly #reasons = new Map<string, string | undefined>();
+
+  constructor(gpu: Gpu, random: () => number) {
+    this.gpu = gpu;
+    this.random = random;
+  }
+
+  /** Whether a kernel is right, which is checked at its first use. */
+  async passes(choice: Choice, { precision }: ProductShape): Promise<boolean> {
+    const name = kernelName(choice, precision);
+    if (!this.#reasons.has(name)) {
+      this.#reasons.set(name, await checkKernel(this.gpu, choice, precision, this.random));
+    }
+    return this.#reasons.get(name) === undefined;
+  }
+
+  /** Takes a kernel for wrong. */
+  fail(choice: Choice, shape: ProductShape, reason: string): void {
+    this.#reasons.set(kernelName(choice, shape.precision), reason);
+  }
+
+  /** The wrong ones. */
+  get wrong(): WrongKernel[] {
+    return [...this.#reasons].flatMap(([name, reason]) => reason ? [{ name, reason }] : []);
+  }
+}
+
+/** A kernel in a race. */
+interface Contestant {
+  readonly choice: Choice;
+  readonly run: () => void;
+  readonly seconds: number[];
+}
+
+async function tuneClass(
+  gpu: Gpu,
+  shape: ProductShape,
+  checks: Checks,
+  options: TuneOptions,
+): Promise<TunedClass | undefined> {
+  using _scope = gpu.scope();
+  const { m, n } = shape;
+  const [[hostA, a], [hostB, b]] = randomOperands(gpu, shape, checks.random);
+  const out = gpu.empty([m, n]);
+  const rows = [...new Set([0, m >> 1, m - 1])];
+  const expected = rows.map((row) => rowOfProduct(hostA, hostB, shape, row));
+  const rule = ruledChoice(gpu, shape);
+  const race: Contestant[] = [];
+  for (const choice of [rule, ...candidates(gpu, shape).filter((one) => !same(one, rule))]) {
+    if (!await checks.passes(choice, shape)) continue;
+    const run = () => runChoice(choice, { ...shape, a, b, out });
+    gpu.clear(out);
+    run();
+    const result = await gpu.read(out);
+    const error = new RelativeError();
+    expected.forEach((row, r) => row.forEach((x, i) => error.add(result[rows[r]! * n + i]!, x)));
+    if (error.value <= TOLERANCE) race.push({ choice, run, seconds: [] });
+    else {checks.fail(
+        choice,
+        shape,
+        `${productClass(shape)} is off by ${error.value.toExponential(1)}`,
+      );}
+  }
+  if (race.length === 0) return undefined;
+  if (race.length > 1) await takeTurns(gpu, race, options);
+  else await takeTurns(gpu, race, { budget: 0, rounds: 1 });
+  const fastest = race.reduce((best, one) => least(one.seconds) < least(best.seconds) ? one : best);
+  const ruled = race.find(({ choice }) => same(choice, rule));
+  const part = 1 - (options.margin ?? 0.05);
+  const better = !ruled ||
+    [least, median].every((of) => of(fastest.seconds) < part * of(ruled.seconds));
+  const timed = ({ choice, seconds }: Contestant): Timed => ({ choice, seconds: least(seconds) });
+  return {
+    name: productClass(shape),
+    shape,
+    ...ruled && { rule: timed(ruled) },
+    chosen: timed(better ? fastest : ruled),
+  };
+}
+
+function same(a: Choice, b: Choice): boolean {
+  const slices = (choice: Choice) => choice.family === "tiled" ? choice.slices ?? 1 : 1;
+  return kernelName(a, "float32") === kernelName(b, "float32") && slices(a) === slices(b);
+}
+
+function least(values: readonly number[]): number {
+  return Math.min(...values);
+}
+
+function median(values: readonly number[]): number {
+  return [...values].sort((a, b) => a - b)[values.length >> 1]!;
+}
+
+/** How many times as long as the fastest a kernel may take before it is no longer timed. */
+const FAR_BEHIND = 1.5;
+
+/** Times kernels, which have been compiled, in turns. */
+async function takeTurns(
+  gpu: Gpu,
+  race: readonly Contestant[],
+  { budget = 0.1, rounds = 5 }: TuneOptions,
+): Promise<void> {
+  const time = async ({ run, seconds }: Contestant, calls: number): Promise<void> => {
+    const start = performance.now();
+    for (let i = 0; i < calls; i++) run();
+    await gpu.wait();
+    seconds.push((performance.now() - start) / 1000 / calls);
+  };
+  for (const one of race) await time(one, 1);
+  let best = least(race.map(({ seconds }) => least(seconds)));
+  const calls = Math.max(1, Math.ceil(budget / best));
+  for (let round = 0; round < rounds; round++) {
+    for (const one of race) {
+      if (least(one.seconds) <= FAR_BEHIND * best) await time(one, calls);
+    }
+    best = least(race.map(({ seconds }) => least(seconds)));
+  }
+}

@@ -1,0 +1,197 @@
+import { assert, assertEquals } from "@std/assert";
+import { join } from "@std/path";
+import { readTuning, tuningPath, writeTuning } from "../data/tuning_file.ts";
+import { checkKernel } from "../kernels/matmul/check.ts";
+import {
+  candidates,
+  type Choice,
+  chooseKernel,
+  kernelName,
+  parseTuning,
+  productClass,
+  type ProductShape,
+  type Tuning,
+  tuningOf,
+  useTuning,
+} from "../kernels/matmul/choose.ts";
+import { checkRules, tuneProducts } from "../kernels/matmul/tune.ts";
+import { chooseAdapter, openDevice } from "../kernels/runtime/adapter.ts";
+import { Gpu } from "../kernels/runtime/gpu.ts";
+import { keepKernels } from "../train/start.ts";
+import { gpuTest } from "./support/gpu.ts";
+import { seeded } from "./support/seeded.ts";
+
+const GEMV: ProductShape = { layout: "NT", m: 3, n: 68, k: 32, precision: "float32" };
+
+/** A device of a test's own, to be meddled with. */
+async function ownGpu(): Promise<Gpu> {
+  return await Gpu.open(Deno.env.get("GLIMPSE_DEVICE") ?? "gpu");
+}
+
+/** The choice for a product of a shape on a device. */
+function chosen(gpu: Gpu, shape: ProductShape): Choice {
+  using _scope = gpu.scope();
+  const { m, n, k } = shape;
+  const [a, b, out] = [gpu.empty([m, k]), gpu.empty([n, k]), gpu.empty([m, n])];
+  return chooseKernel({ ...shape, a, b, out });
+}
+
+Deno.test("what was measured stands for products of its class, unless its kernel does not take them", async () => {
+  using gpu = await ownGpu();
+  const shape: ProductShape = { ...GEMV, m: 40, n: 56, k: 8 };
+  assertEquals(productClass(shape), "NT/64/64/8/000");
+  assertEquals(productClass({ ...shape, m: 41, precision: "float16" }), "NT/64/64/8/100/float16");
+  const tuning: Tuning = {
+    choices: {
+      "NT/64/64/8/000": { family: "tiled", tile: 32 },
+      "NT/64/64/8/100": { family: "gemv" },
+    },
+    wrong: [],
+  };
+  const ruled = chosen(gpu, shape);
+  useTuning(gpu, tuning);
+  assertEquals(chosen(gpu, { ...shape, n: 52 }), { family: "tiled", tile: 32 });
+  assertEquals(chosen(gpu, { ...shape, m: 41 }), ruled);
+  useTuning(gpu, { ...tuning, wrong: ["tiled/32"] });
+  assertEquals(chosen(gpu, shape), ruled);
+  useTuning(gpu, { choices: {}, wrong: [kernelName(ruled, "float32")] });
+  assert(chosen(gpu, shape).family !== ruled.family || ruled.family === "small");
+  useTuning(gpu, undefined);
+  assertEquals(chosen(gpu, shape), ruled);
+});
+
+Deno.test("a wrong kernel is found, said and not chosen", async () => {
+  using gpu = await ownGpu();
+  const kernel = gpu.kernel.bind(gpu);
+  gpu.kernel = (key, code) =>
+    kernel(
+      key,
+      () => key.startsWith("matmul_gemv") ? code().replaceAll("+= x *", "+= 1.001 * x *") : code(),
+    );
+  const { float } = seeded("wrong kernel");
+  assertEquals(chosen(gpu, GEMV), { family: "gemv" });
+  const rules = await checkRules(gpu, [GEMV], float);
+  assertEquals(rules.map(({ name }) => name), ["gemv"]);
+  assert(/^NT .* is off by \d\.\de-/.test(rules[0]!.reason), rules[0]!.reason);
+  const { tuning, classes, wrong } = await tuneProducts(gpu, [GEMV], float, { budget: 0.001 });
+  assertEquals([wrong.map(({ name }) => name), tuning.wrong], [["gemv"], ["gemv"]]);
+  assertEquals(classes[0]!.rule, undefined);
+  useTuning(gpu, tuning);
+  assert(chosen(gpu, GEMV).family !== "gemv");
+  assert(chosen(gpu, { ...GEMV, m: 1, n: 1024, k: 1024 }).family !== "gemv");
+});
+
+Deno.test("a kernel is preferred to the rule's where it is faster by the margin", async () => {
+  using gpu = await ownGpu();
+  const run = gpu.run.bind(gpu);
+  gpu.run = (kernel, bindings, params, workgroups) => {
+    const adds = params[3]! > 0; // which cannot be done twice
+    const times = kernel.name.startsWith("matmul_gemv") && !adds ? 300 : 1;
+    for (let i = 0; i < times; i++) run(kernel, bindings, params, workgroups);
+  };
+  const { float } = seeded("slow kernel");
+  const heard: string[] = [];
+  const options = {
+    budget: 0.002,
+    rounds: 2,
+    onClass: ({ name }: { name: string }) => heard.push(name),
+  };
+  const shapes = [GEMV, { ...GEMV, n: 72 }];
+  const found = await tuneProducts(gpu, shapes, float, options);
+  const name = productClass(GEMV);
+  assertEquals(heard, [name]);
+  assert(found.tuning.choices[name]!.family !== "gemv");
+  assertEquals(found.classes[0]!.rule!.choice, { family: "gemv" });
+  const kept = await tuneProducts(gpu, shapes, float, { ...options, margin: 1 });
+  assertEquals(kept.tuning.choices[name], { family: "gemv" });
+  const signal = AbortSignal.abort();
+  assertEquals((await tuneProducts(gpu, shapes, float, { signal })).classes, []);
+  assertEquals(gpu.memory.live, 0);
+});
+
+gpuTest("the self-check passes the kernels that the device is given", async (gpu) => {
+  const { float } = seeded("self-check");
+  const shapes: ProductShape[] = [GEMV, { ...GEMV, m: 256, n: 256, k: 128 }];
+  const choices = shapes.flatMap((shape) => candidates(gpu, shape));
+  for (const choice of new Set([...choices, { family: "small" } as const])) {
+    assertEquals(
+      await checkKernel(gpu, choice, "float32", float),
+      undefined,
+      JSON.stringify(choice),
+    );
+    if (choice.family === "tiled") continue;
+    assertEquals(await checkKernel(gpu, choice, "bfloat16", float), undefined);
+  }
+});
+
+Deno.test("candidates for a graphics card are tiles that fit its memory, long sums cut for few of them", async () => {
+  const [device, info] = await openDevice(
+    await chooseAdapter(Deno.env.get("GLIMPSE_DEVICE") ?? "gpu"),
+  );
+  using gpu = new Gpu(device, { ...info, software: false, subgroupSize: 0 });
+  const slices = (shape: ProductShape, tile: number) =>
+    candidates(gpu, shape).flatMap((choice) =>
+      choice.family === "tiled" && choice.tile === tile && choice.buffers === 1
+        ? [choice.slices]
+        : []
+    );
+  const gradient: ProductShape = { layout: "TN", m: 512, n: 512, k: 4096, precision: "float32" };
+  assertEquals(slices(gradient, 128), [1, 2, 4, 8, 16]);
+  assertEquals(slices(gradient, 32), [1, 2]);
+  assertEquals(slices({ ...gradient, k: 128 }, 128), [1]);
+  const families = new Set(candidates(gpu, GEMV).map(({ family }) => family));
+  assertEquals(families, new Set(["gemv", "tiled", "small"] as const));
+});
+
+Deno.test("what was found is kept in the user's cache, and nothing else is taken for it", async () => {
+  using gpu = await ownGpu();
+  const before = Deno.env.get("XDG_CACHE_HOME");
+  const folder = await Deno.makeTempDir();
+  try {
+    Deno.env.set("XDG_CACHE_HOME", folder);
+    assertEquals(await readTuning(gpu), undefined);
+    const tuning: Tuning = { choices: { "NT/8/8/8/000": { family: "gemv" } }, wrong: ["tiled/32"] };
+    const path = await writeTuning(gpu, tuning);
+    assertEquals(path, await tuningPath(gpu));
+    assert(path.startsWith(join(folder, "glimpse", "tune-")), path);
+    const read = await readTuning(gpu);
+    assertEquals([read?.tuning, read?.adapter], [tuning, gpu.info.name]);
+    await Deno.writeTextFile(path, '{"tuning": {"choices"');
+    assertEquals(await readTuning(gpu), undefined);
+  } finally {
+    if (before === undefined) Deno.env.delete("XDG_CACHE_HOME");
+    else Deno.env.set("XDG_CACHE_HOME", before);
+    await Deno.remove(folder, { recursive: true });
+  }
+  const bad: unknown[] = [
+    null,
+    {},
+    { choices: {}, wrong: [1] },
+    { choices: { x: { family: "other" } }, wrong: [] },
+    { choices: { x: { family: "tiled", tile: 48 } }, wrong: [] },
+    { choices: { x: { family: "tiled", tile: 32, slices: 1e9 } }, wrong: [] },
+  ];
+  for (const json of bad) assertEquals(parseTuning(json), undefined, JSON.stringify(json));
+});
+
+Deno.test("a run that goes on keeps the kernels that it began with on the same adapter", async () => {
+  using gpu = await ownGpu();
+  const said: string[] = [];
+  const report = { say: (text: string) => said.push(text) };
+  const start = { epoch: 0, step: 1, updates: 1, loss: 1 };
+  const [old, found]: Tuning[] = [
+    { choices: { "NT/8/8/8/000": { family: "small" } }, wrong: [] },
+    { choices: { "NT/8/8/8/000": { family: "gemv" } }, wrong: [] },
+  ] as [Tuning, Tuning];
+  const goOn = (adapter: string, tuning?: Tuning) => {
+    useTuning(gpu, found);
+    keepKernels(gpu, { ...start, kernels: { adapter, ...tuning && { tuning } } }, report);
+    return tuningOf(gpu);
+  };
+  assertEquals(goOn(gpu.info.name, found), found);
+  assertEquals(goOn("another", old), found);
+  assertEquals(said, []);
+  assertEquals(goOn(gpu.info.name, old), old);
+  assertEquals(goOn(gpu.info.name), undefined);
+  assertEquals(said.length, 2);
+});
