@@ -1,10 +1,12 @@
 /**
  * What several ranks cost and gain: `deno run -A bench/distributed.ts [RANKS …]`, 1, 2 and 4 unless given. Measures sums
- * over ranks by size of the message and whole training steps, and tells from them what more machines would do.
+ * over ranks by size of the message, backward passes with the sums during and after them, and whole training steps, and
+ * tells from them what more machines would do.
  */
 import { fromFileUrl, join } from "@std/path";
 import { run as sample } from "../cli/sample.ts";
 import { sumInHalf } from "../train/half_sum.ts";
+import type { Overlap } from "./gradient_sums_rank.ts";
 import type { StepMetrics } from "../train/metrics.ts";
 import { openCommunicator, startedByMpi } from "../train/mpi.ts";
 
@@ -84,24 +86,49 @@ function ringSeconds(
   return 2 * (ranks - 1) * (bytes / ranks / bytesPerSecond + latency);
 }
 
-/** Prints how an update of some seconds would scale, nothing overlapping. */
-function predict(what: string, compute: number, bytes: number): void {
+/** Share of the gradients whose sums can go on during the backward pass of the 26M model: all but the embedding. */
+const HIDEABLE = 1 - 6400 * 512 / 25.8e6;
+
+/** Prints how an update of some seconds would scale: a third is the forward pass, two thirds the backward pass. */
+function predict(what: string, compute: number, bytes: number, hideable: number): void {
   const counts = [2, 4, 8, 16, 64];
-  console.log(`Efficiency of ${what}, ${(bytes / 1e6).toFixed(1)} MB an update:\n`);
+  console.log(
+    `Efficiency of ${what}, ${
+      (bytes / 1e6).toFixed(1)
+    } MB an update, sums during / after the backward pass:\n`,
+  );
   const links = [["1 Gbit/s", 125e6, 5e-5], ["10 Gbit/s", 1.25e9, 2e-5], [
     "100 Gbit/s",
     12.5e9,
     5e-6,
   ]] as const;
+  const efficiency = (wait: number) => (100 * compute / (compute + wait)).toFixed(0);
   table(
     ["link", ...counts.map((n) => `${n} ranks`)],
     links.map(([name, speed, latency]) => [
       name,
-      ...counts.map((n) =>
-        `${(100 * compute / (compute + ringSeconds(n, bytes, speed, latency))).toFixed(0)} %`
-      ),
+      ...counts.map((n) => {
+        const sum = ringSeconds(n, bytes, speed, latency);
+        const during = sum - Math.min(hideable * sum, hideable * compute * 2 / 3);
+        return `${efficiency(during)} / ${efficiency(sum)} %`;
+      }),
     ]),
   );
+}
+
+/** Prints what sums during the backward pass save, on this machine and over links that are only waited for. */
+async function showOverlap(ranks: number): Promise<void> {
+  const rank = fromFileUrl(new URL("gradient_sums_rank.ts", import.meta.url));
+  const links = [["this machine", Infinity], ["1 Gbit/s", 125e6], ["10 Gbit/s", 1.25e9]] as const;
+  const rows: string[][] = [];
+  for (const [name, speed] of links) {
+    const measured: Overlap = JSON.parse(await mpirun(ranks, [rank, "64", "5", String(speed)]));
+    const { backward, sums, after, during } = measured;
+    const ms = [backward, sums, after, during].map((seconds) => (seconds * 1e3).toFixed(0));
+    rows.push([name, ...ms, `${(100 * (1 - during / after)).toFixed(0)} %`]);
+  }
+  console.log(`The 26M model's gradients over ${ranks} ranks, milliseconds:\n`);
+  table(["link", "backward", "sums", "backward, then sums", "sums during backward", "saved"], rows);
 }
 
 async function main(counts: readonly number[]): Promise<void> {
@@ -121,6 +148,8 @@ async function main(counts: readonly number[]): Promise<void> {
       ]),
     );
   }
+  const several = counts.find((n) => n > 1);
+  if (several) await showOverlap(several);
   const root = await Deno.makeTempDir();
   try {
     await sample([root, "--rows", "128"]);
@@ -141,9 +170,9 @@ async function main(counts: readonly number[]): Promise<void> {
     await Deno.remove(root, { recursive: true });
   }
   for (const compute of [0.1, 1]) {
-    predict(`pretrain at ${compute} s an update (projector)`, compute, 4 * (768 * 512 + 512));
-    predict(`SFT at ${compute} s an update (26 M)`, compute, 4 * 25.8e6);
-    predict(`SFT at ${compute} s an update (26 M, float16)`, compute, 2 * 25.8e6);
+    predict(`pretrain at ${compute} s an update (projector)`, compute, 4 * (768 * 512 + 512), 0);
+    predict(`SFT at ${compute} s an update (26 M)`, compute, 4 * 25.8e6, HIDEABLE);
+    predict(`SFT at ${compute} s an update (26 M, float16)`, compute, 2 * 25.8e6, HIDEABLE);
   }
 }
 

@@ -22,7 +22,7 @@ export interface Overlap {
   during: number;
 }
 
-const [tokens = 64, rounds = 9, link = Infinity, bucket] = Deno.args.map(Number);
+const [tokens = 64, rounds = 9, link = Infinity] = Deno.args.map(Number);
 
 function median(values: readonly number[]): number {
   return values.toSorted((a, b) => a - b)[values.length >> 1]!;
@@ -61,7 +61,7 @@ async function measure(): Promise<void> {
     await gpu.wait();
     await ranks.sum(new Float64Array(1)); // all begin together
     const start = performance.now();
-    using sums = new GradientSums(gpu, ranks, vlm.groups, overLink, bucket);
+    using sums = new GradientSums(gpu, ranks, vlm.groups, overLink);
     if (backward) {
       for (const parameter of tape.play([loss], seed)) if (during) await sums.complete(parameter);
     }

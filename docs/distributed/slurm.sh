@@ -11,5 +11,5 @@ set -euo pipefail
 cd "$SLURM_SUBMIT_DIR"
 mpirun deno task pretrain --from_resume 1 "$@" &
 trap 'kill -USR2 $!' USR1
-while kill -0 $! 2>/dev/null; do wait $! || status=$?; done
-exit "${status:-0}"
+while kill -0 $! 2>/dev/null; do status=0; wait $! || status=$?; done
+exit "$status"
