@@ -53,6 +53,23 @@ Deno.test({
       assertEquals(await page.evaluate(count(".text *")), 0);
       assertEquals(await page.evaluate(count(".mine img")), 3);
 
+      // pictures that are pasted and dropped, and taken away again
+      const handed = `(() => {
+        const bytes = Uint8Array.fromBase64(document.querySelector(".mine img").src.split(",")[1]);
+        const items = new DataTransfer();
+        items.items.add(new File([bytes], "a.png", { type: "image/png" }));
+        return items;
+      })()`;
+      await page.evaluate(`document.getElementById("question").dispatchEvent(
+        new ClipboardEvent("paste", { clipboardData: ${handed}, bubbles: true, cancelable: true }))`);
+      await page.until(`${count(".thumb")} === 1`);
+      await page.evaluate(`["dragenter", "drop"].forEach((kind) =>
+        dispatchEvent(new DragEvent(kind, { dataTransfer: ${handed}, cancelable: true })))`);
+      await page.until(`${count(".thumb")} === 2 && document.getElementById("drop").hidden`);
+      await page.evaluate(`document.querySelectorAll(".thumb button").forEach(() =>
+        document.querySelector(".thumb button").click())`);
+      assertEquals(await page.evaluate(count(".thumb")), 0);
+
       // what is no picture is said where it is seen, and kept out
       await page.choose("#files", [fromFileUrl(import.meta.url)]);
       await page.until(`!document.getElementById("notice").hidden`);
