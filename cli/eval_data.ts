@@ -80,6 +80,9 @@ type Given = OptionValues<typeof dataOptions> & ModelChoice & {
 /** Tokens of an answer at most, unless told otherwise. */
 const MOST_TOKENS = 128;
 
+/** Rows that could not be used which are named; the results name all. */
+const SHOWN = 20;
+
 /** Measures. */
 export async function evaluateData(given: Given, dataPath: string): Promise<number> {
   using dataset = await openDataset(given, dataPath);
@@ -126,7 +129,8 @@ export async function evaluateData(given: Given, dataPath: string): Promise<numb
   };
   const json = summaryJson(summary, models);
   console.log(given.json ? json : tableText(summaryCells(summary)));
-  for (const why of skipped) console.error(`skipped: ${why}`);
+  for (const why of skipped.slice(0, SHOWN)) console.error(`skipped: ${why}`);
+  if (skipped.length > SHOWN) console.error(`and ${skipped.length - SHOWN} more`);
   if (given.out !== undefined) await writeResults(given.out, dataset, summary, models);
   return 0;
 }
