@@ -231,13 +231,13 @@ export class Engine implements AsyncDisposable {
       const first = this.#waiting[0];
       if (!first || !this.#batch.hasRoom(first.prompt.ids.length, first.options)) break;
       const { answer, prompt, pictures, options } = first;
-      this.#waiting.shift();
+      using seen = new DisposableStack();
       const shown = pictures.map((picture) => ({
         key: picture.key,
-        features: this.pictures.see(picture),
+        features: seen.use(this.pictures.see(picture)),
       }));
       const sequence = this.#batch.join(prompt, shown, options);
-      for (const { features } of shown) features.dispose();
+      this.#waiting.shift(); // not before: what fails until here fails who waits
       answer.cachedTokens = sequence.cachedTokens;
       this.#running.set(sequence, answer);
     }

@@ -1,6 +1,6 @@
 import { assert, assertEquals, assertRejects, assertThrows } from "@std/assert";
 import { join } from "@std/path";
-import { DataError } from "../kernels/runtime/errors.ts";
+import { DataError, OutOfMemoryError } from "../kernels/runtime/errors.ts";
 import { PICTURE } from "../model/prompt.ts";
 import { Answer, type Finish } from "../serve/answer.ts";
 import { ContextLengthError, Engine, type Question, QueueFullError } from "../serve/engine.ts";
@@ -75,6 +75,32 @@ gpuTest("pictures are seen, remembered, and refused", async (gpu) => {
   }
   assertEquals(gpu.memory.live, before, "bytes left in use");
 });
+
+gpuTest(
+  "a picture for which there is no memory fails the answer, and nothing of it is kept",
+  async (gpu) => {
+    using model = tinyChatModel(gpu);
+    await using engine = new Engine(model, { slots: 2, capacity: 120 });
+    const before = gpu.memory.live;
+    const see = engine.pictures.see.bind(engine.pictures);
+    engine.pictures.see = (picture) => {
+      if (picture.key === "large") throw new OutOfMemoryError("no memory");
+      return see(picture);
+    };
+    const pictures = ["small", "large"].map((key) => ({
+      key,
+      pixels: new Uint8Array(3 * 32 * 32),
+    }));
+    const turns = [{ role: "user" as const, content: [PICTURE, PICTURE, "?"] }];
+    await assertRejects(
+      () => textOf(engine.ask(question("", { turns, pictures }))),
+      OutOfMemoryError,
+      "no memory",
+    );
+    engine.pictures[Symbol.dispose]();
+    assertEquals(gpu.memory.live, before, "bytes left in use");
+  },
+);
 
 gpuTest("who leaves gives the place to who waits", async (gpu) => {
   using model = tinyChatModel(gpu);
