@@ -203,6 +203,9 @@ export function clipVisionConfig(json: unknown, source = "config.json"): ClipVis
   };
   requireWhole(config, ["image_size", "patch_size", "spatial_merge_size"]);
   requireMultiple(config, "image_size", "patch_size");
+  if (config.image_size % 2 !== 0) {
+    throw new FormatError(`${source}: image_size ${config.image_size} is odd, but must be even.`);
+  }
   const across = config.image_size / config.patch_size;
   if (across % config.spatial_merge_size! !== 0) {
     throw new FormatError(

@@ -4,7 +4,7 @@ import { UsageError } from "../kernels/runtime/errors.ts";
 import type { Gpu } from "../kernels/runtime/gpu.ts";
 import type { Precision } from "../kernels/runtime/precision.ts";
 import { Clip } from "./clip.ts";
-import { type ClipConfig, clipConfig, type ClipTextConfig } from "./clip_config.ts";
+import { type ClipConfig, clipConfig, type ClipTextConfig, clipTextConfig } from "./clip_config.ts";
 import type { ClipVisionConfig } from "./config.ts";
 import { clipPreprocessor, ImageProcessor } from "./image_processor.ts";
 import { loadStrictly } from "./load_vlm.ts";
@@ -69,7 +69,7 @@ export async function planClip(
       `${name} makes pictures of ${processor.size} pixels, but config.json there wants ${size}.`,
     );
   }
-  const { vocab_size = vocabSize } = texts;
+  const { vocab_size } = clipTextConfig(texts, path);
   return { config, processor: { processor, config: kept }, sameTokens: vocab_size === vocabSize };
 }
 

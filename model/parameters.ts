@@ -195,7 +195,7 @@ export class Parameters implements Disposable {
       gradients.dispose();
       halves?.dispose();
     }
-    for (const { image } of this.#imaged) image?.destroy();
+    for (const { image } of this.#imaged) if (image) this.#gpu.freeTexture(image);
     for (const tensor of this.#tensors.values()) {
       tensor.half?.dispose();
       tensor.dispose();

@@ -1,6 +1,6 @@
-import { assertEquals, assertThrows } from "@std/assert";
+import { assert, assertEquals, assertRejects, assertThrows } from "@std/assert";
 import { backward, startTape } from "../kernels/elementwise.ts";
-import { ShapeError } from "../kernels/runtime/errors.ts";
+import { DataError, FormatError, ShapeError } from "../kernels/runtime/errors.ts";
 import type { Gpu } from "../kernels/runtime/gpu.ts";
 import type { Precision } from "../kernels/runtime/precision.ts";
 import { type Batch, packPairs } from "../model/batch.ts";
@@ -8,10 +8,13 @@ import { bytesSource } from "../model/bytes.ts";
 import { Clip } from "../model/clip.ts";
 import { clipConfig } from "../model/clip_config.ts";
 import { toFloat32 } from "../model/host_tensor.ts";
+import { planClip } from "../model/load_clip.ts";
 import { matchWeights } from "../model/load_weights.ts";
+import type { ModelFiles } from "../model/model_files.ts";
 import { readSafetensors } from "../model/safetensors.ts";
 import { clipTrainPolicy, UNDECAYED } from "../train/freeze.ts";
 import { AdamW } from "../train/optimizer.ts";
+import { retrieval } from "../train/retrieval.ts";
 import { Trainer } from "../train/trainer.ts";
 import { assertClose } from "./support/gradient_check.ts";
 import { gpuTest } from "./support/gpu.ts";
@@ -146,6 +149,71 @@ for (const microBatch of [undefined, 2]) {
     assertClose(scales, values.get("scales")!, 1e-5, "logit scales");
   });
 }
+
+gpuTest("retrieval ranks what belongs together among all pairs", async (gpu) => {
+  const before = gpu.memory.live;
+  const { batch, values } = await expectedOf();
+  {
+    using clip = await goldenClip(gpu);
+    const again = { epoch: 0, skipped: 0, batch };
+    const loader = {
+      async *batches() {
+        yield { ...again, step: 0 };
+        yield { ...again, step: 1 };
+      },
+    };
+    const [images, texts] = [values.get("images")!, values.get("texts")!];
+    const n = batch.lengths.length, width = images.length / n;
+    const likeness = (i: number, t: number) =>
+      images.subarray(i * width, (i + 1) * width)
+        .reduce((sum, x, d) => sum + x * texts[t * width + d]!, 0);
+    // each picture is there twice, and each text counts once
+    const share = (k: number, row: (own: number) => number[], twice = 1) => {
+      const all = Array.from({ length: n }, (_, i) => row(i));
+      return all.filter((r, i) => twice * r.filter((x) => x > r[i]!).length < k).length / n;
+    };
+    const numbers = Array.from({ length: n }, (_, i) => i);
+    const ofImage = (i: number) => numbers.map((t) => likeness(i, t));
+    const ofText = (t: number) => numbers.map((i) => likeness(i, t));
+    const { val_loss, ...recall } = await retrieval(clip, loader);
+    assertClose([val_loss], values.get("loss")!, 1e-5, "loss");
+    assertEquals(recall, {
+      image_to_text_r1: share(1, ofImage),
+      image_to_text_r5: share(5, ofImage),
+      text_to_image_r1: share(1, ofText, 2),
+      text_to_image_r5: share(5, ofText, 2),
+      images: 2 * n,
+      texts: n,
+    });
+    const projection = clip.parameters.get("visual_projection.weight");
+    gpu.write(projection, new Float32Array(projection.size).fill(NaN));
+    assertEquals((await retrieval(clip, loader)).image_to_text_r1, 0);
+    await assertRejects(
+      () => retrieval(clip, { async *batches() {} }),
+      DataError,
+      "None of the pairs",
+    );
+  }
+  assertEquals(gpu.memory.live, before, "bytes left in use");
+});
+
+Deno.test("a folder's text tower without a vocab_size is CLIP's own; pictures have an even side", async () => {
+  const planOf = async (config: Record<string, unknown>) => {
+    const files = {
+      read: (path: string) =>
+        Promise.resolve(
+          path === "clip/config.json"
+            ? new TextEncoder().encode(JSON.stringify(config))
+            : undefined,
+        ),
+    } as ModelFiles;
+    return await planClip(files, "clip", 520, { vision: {}, text: {} });
+  };
+  assert(!(await planOf({ text_config: {} })).sameTokens);
+  assert((await planOf({ text_config: { vocab_size: 520 } })).sameTokens);
+  const odd = { vision_config: { image_size: 21, patch_size: 7 } };
+  await assertRejects(() => planOf(odd), FormatError, "21 is odd");
+});
 
 gpuTest("a frozen tower gets no gradient, the other one does", async (gpu) => {
   const { batch, values } = await expectedOf();

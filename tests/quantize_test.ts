@@ -21,6 +21,7 @@ import { gpuTest } from "./support/gpu.ts";
 import { everyPathTest } from "./support/paths.ts";
 import { productReference } from "./support/product_reference.ts";
 import { seeded } from "./support/seeded.ts";
+import { tinyChatModel } from "./support/tiny_chat_model.ts";
 import { textBatch, train } from "./support/text_training.ts";
 
 type Numbers = Float32Array<ArrayBuffer>;
@@ -296,3 +297,11 @@ gpuTest(
     assert(done("dispatches") <= most, `${done("dispatches")} dispatches, more than ${most}`);
   },
 );
+
+gpuTest("a model may go before what fills its images has been sent", async (gpu) => {
+  {
+    using model = tinyChatModel(gpu);
+    model.vlm.parameters.initialize(new Random(1));
+  }
+  await gpu.wait();
+});

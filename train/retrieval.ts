@@ -2,6 +2,7 @@ import type { Loader } from "../data/loader.ts";
 import { contrastiveLoss } from "../kernels/contrastive.ts";
 import { product } from "../kernels/matmul.ts";
 import { concatRows, gatherRows } from "../kernels/rows.ts";
+import { DataError } from "../kernels/runtime/errors.ts";
 import type { Tensor } from "../kernels/runtime/tensor.ts";
 import type { Clip } from "../model/clip.ts";
 
@@ -30,12 +31,20 @@ export interface RetrievalResult extends Recall {
 /** Similarities that are read from the device at once. */
 const CHUNK = 2 ** 22;
 
-/** Measures a CLIP model on all pairs of a loader: its loss, and zero-shot retrieval among all of them. */
-export async function retrieval(clip: Clip, loader: Loader): Promise<RetrievalResult> {
+/**
+ * Measures a CLIP model on all pairs of a loader: its loss, and zero-shot retrieval among all of them.
+ *
+ * @throws {DataError} where there is none.
+ */
+export async function retrieval(
+  clip: Clip,
+  loader: Pick<Loader, "batches">,
+): Promise<RetrievalResult> {
   const { gpu } = clip;
   using held = new DisposableStack();
   const images: Tensor[] = [], texts: Tensor[] = [], losses: Tensor[] = [], sizes: number[] = [];
   const owners: number[] = [], known = new Map<string, number>();
+  const ofText: number[][] = []; // the pictures of each text
   for await (const { batch } of loader.batches()) {
     if (batch.samples === 0) continue;
     using scope = gpu.scope();
@@ -48,18 +57,18 @@ export async function retrieval(clip: Clip, loader: Loader): Promise<RetrievalRe
     let at = 0;
     for (const length of batch.lengths) {
       const key = batch.ids.subarray(at, at += length).join();
-      if (!known.has(key)) known.set(key, known.size);
-      owners.push(known.get(key)!);
+      const text = known.get(key) ?? known.size;
+      known.set(key, text);
+      (ofText[text] ??= []).push(owners.length);
+      owners.push(text);
     }
     gpu.submit();
   }
+  if (owners.length === 0) throw new DataError("None of the pairs to validate with can be used.");
   using _scope = gpu.scope();
   const all = concatRows(images);
-  const firsts = Uint32Array.from({ length: known.size }, (_, text) => owners.indexOf(text));
+  const firsts = Uint32Array.from(ofText, ([first]) => first!);
   const distinct = gatherRows(concatRows(texts), gpu.tensor(firsts, [firsts.length]));
-  const ofText = [...known.values()].map((text) =>
-    owners.flatMap((owner, image) => owner === text ? [image] : [])
-  );
   const toText = await ranks(all, distinct, owners.map((text) => [text]));
   const toImage = await ranks(distinct, all, ofText);
   const read = await gpu.readAll(losses);
@@ -101,9 +110,10 @@ async function ranks(
     for (let i = 0; i < count; i++) {
       const row = values.subarray(i * n, (i + 1) * n);
       const own = right[start + i]!;
-      const best = Math.max(...own.map((k) => row[k]!));
-      const others = own.filter((k) => row[k]! >= best).length;
-      found.push(row.reduce((before, value) => before + Number(value >= best), 0) - others);
+      const best = own.reduce((most, k) => Math.max(most, row[k]!), -Infinity);
+      const before = (value: number) => !(value < best); // so that NaN finds nothing
+      const others = own.filter((k) => before(row[k]!)).length;
+      found.push(row.reduce((count, value) => count + Number(before(value)), 0) - others);
     }
   }
   return found;

@@ -279,7 +279,7 @@ class TrainingRun implements Disposable {
     if (!this.#data.validation) return;
     const result = await this.#task.validate(this.#data.validation, this.#ranks);
     this.#watch.validation(this.#trainer.updates, result);
-    if (result.val_loss >= this.#best) return;
+    if (!(result.val_loss < this.#best)) return; // nor is NaN the best
     this.#best = result.val_loss;
     if (this.#ranks.rank === 0) await this.#task.save("_best");
   }

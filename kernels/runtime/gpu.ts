@@ -224,6 +224,13 @@ export class Gpu implements Disposable {
     if (!this.#closed) this.#memory.release(storage);
   }
 
+  /** Frees a texture, once what has been recorded with it is on its way. */
+  freeTexture(texture: GPUTexture): void {
+    if (this.#closed) return;
+    if (!this.#fault) this.submit();
+    texture.destroy();
+  }
+
   /** The kernel under `key`, made at its first use. The key must name everything that its code depends on. */
   kernel(key: string, code: () => string): Kernel {
     return this.#pipelines.kernel(key, code);
