@@ -10,6 +10,7 @@ import { startServer } from "../serve/server.ts";
 import { loadChosen, modelOptions } from "./model_options.ts";
 import { integer, list, number, text } from "./option_kinds.ts";
 import { parseOptions } from "./options.ts";
+import { STOP_SIGNALS } from "./signals.ts";
 
 const SERVER = "Server";
 const LIMITS = "Limits";
@@ -212,13 +213,13 @@ async function stopped(stop: () => Promise<void>, cancel: () => void): Promise<v
       stop().then(resolve);
     }
   };
-  for (const signal of ["SIGINT", "SIGTERM"] as const) {
+  for (const signal of STOP_SIGNALS) {
     Deno.addSignalListener(signal, signalled);
   }
   try {
     await promise;
   } finally {
-    for (const signal of ["SIGINT", "SIGTERM"] as const) {
+    for (const signal of STOP_SIGNALS) {
       Deno.removeSignalListener(signal, signalled);
     }
   }

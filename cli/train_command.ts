@@ -8,6 +8,7 @@ import { offers } from "./clip_options.ts";
 import { type OptionTable, parseOptions } from "./options.ts";
 import { onRanks } from "./on_ranks.ts";
 import type { Command } from "./program.ts";
+import { STOP_SIGNALS } from "./signals.ts";
 import { trainOptions } from "./train_options.ts";
 import type { TrainPreset } from "./train_presets.ts";
 import { trainSettings } from "./train_settings.ts";
@@ -38,8 +39,8 @@ export function trainCommand(preset: TrainPreset): Command {
       report.say("Stopping after this step; press Ctrl-C again to leave at once.");
       stop.abort();
     };
-    const signals: Deno.Signal[] = Deno.build.os === "windows" ? ["SIGINT"] : ["SIGINT", "SIGTERM"];
-    if (startedByMpi()) signals.push("SIGUSR2"); // mpirun passes it on; after SIGTERM it kills soon
+    // mpirun passes SIGUSR2 on; after SIGTERM it kills soon
+    const signals = [...STOP_SIGNALS, ...startedByMpi() ? ["SIGUSR2"] as const : []];
     for (const signal of signals) Deno.addSignalListener(signal, interrupt);
     try {
       const { updates, saved, report: page, interrupted } = await onRanks(
