@@ -214,6 +214,14 @@ export function trainOptions(preset: TrainPreset) {
       help: "Whether epochs shuffle the samples.",
       default: true,
     }),
+    group_window: integer({
+      section: TRAIN,
+      help:
+        "Batches within which rows of like length meet, so that the processes under mpirun wait less for each other; " +
+        "0 for none, as in the original. One process gains nothing by it, since nothing is padded.",
+      default: 0,
+      min: 0,
+    }),
     num_workers: integer({
       section: TRAIN,
       help: "Workers that prepare batches; 0 prepares them between steps.",

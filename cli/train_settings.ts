@@ -77,6 +77,7 @@ export function trainSettings(
     maxSteps: o.max_steps,
     seed: o.seed,
     shuffle: o.shuffle,
+    groupWindow: o.group_window,
     workers: o.num_workers,
     onBadSample: o.on_bad_sample,
     valPath: o.val_path,

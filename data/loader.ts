@@ -1,6 +1,6 @@
 /** Batches in order, made ahead of the step that takes them. */
 
-import { DataError } from "../kernels/runtime/errors.ts";
+import { DataError, UsageError } from "../kernels/runtime/errors.ts";
 import { type Batch, packPairs, packSamples, type Sample } from "../model/batch.ts";
 import { type DatasetSource, TOKENS_PER_PICTURE, VlmDataset } from "./dataset.ts";
 import { SampleOrder } from "./order.ts";
@@ -88,10 +88,17 @@ export class Loader implements AsyncDisposable {
    * Starts the workers and finds the rows.
    *
    * @throws {DataError} where the data file cannot be read or has no rows.
+   * @throws {UsageError} where rows of like length are to meet in a Parquet file.
    */
   constructor(options: LoaderOptions) {
     const { source, workers: count = 0 } = options;
     using rows = openRows(source.dataPath, source.rowIndex);
+    if (options.groupWindow && rows.sections) {
+      throw new UsageError(
+        `${rows.path} does not tell how long its rows are, so that none of like length can meet: leave out ` +
+          `--group_window ${options.groupWindow}.`,
+      );
+    }
     if (rows.length === 0) throw new DataError(`The data file ${rows.path} has no rows.`);
     const { index: rowIndex } = rows;
     using pictures = openPictures(source.imagesPath, source.pictureIndex);

@@ -48,6 +48,18 @@ Deno.test("batches are the same with any number of workers, and from any start",
   assertEquals([loader.length, loader.stepsPerEpoch], [11, 3]);
 });
 
+Deno.test("rows of like length meet, if asked", async () => {
+  const rows = Array.from({ length: 40 }, (_, i) => row("a".repeat(4 * (i * 7 % 40) + 1)));
+  await using data = await temporaryDataset(rows);
+  const spread = async (groupWindow: number) => {
+    const all = await load({ ...SETTINGS, source: plain(data), groupWindow });
+    assertEquals(all.flatMap(({ batch }) => batch.lengths).length, 40);
+    const spreads = all.map(({ batch }) => Math.max(...batch.lengths) - Math.min(...batch.lengths));
+    return spreads.reduce((a, b) => a + b) / spreads.length;
+  };
+  assert(await spread(5) < await spread(0) / 2);
+});
+
 for (const workers of [0, 1]) {
   const name = (what: string) => `${what}, with ${workers} workers`;
 

@@ -60,6 +60,7 @@ export async function openData(
       source,
       choose: split ? (length) => holdOut(length, valRatio, seed).train : undefined,
       shuffle: settings.shuffle,
+      groupWindow: settings.groupWindow,
       workers: settings.workers,
     }),
   );

@@ -63,6 +63,8 @@ export interface RunSettings {
   readonly seed: number;
   /** Whether each epoch shuffles the samples. */
   readonly shuffle: boolean;
+  /** Batches within which rows of like length meet; 0 for none. */
+  readonly groupWindow: number;
   /** Workers that prepare batches. */
   readonly workers: number;
   /** What happens at a row that cannot be used. */

@@ -132,5 +132,6 @@ export async function fixedSettings(
     max_seq_len: settings.maxLength,
     seed: settings.seed,
     shuffle: settings.shuffle,
+    ...settings.groupWindow > 0 && { group_window: settings.groupWindow },
   };
 }
