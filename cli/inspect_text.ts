@@ -2,6 +2,8 @@
 
 import type { DataReport, Distribution } from "../data/inspect.ts";
 import { type InspectedSample, shortened } from "../data/inspect_sample.ts";
+import { printable } from "./keys.ts";
+import { columns } from "./line_editor.ts";
 
 /** A share in percent. */
 export function percent(part: number, whole = 1): string {
@@ -43,7 +45,7 @@ export function reportText(path: string, report: DataReport, maxLength: number):
   const list = (title: string, items: readonly string[], all: number) => {
     if (items.length === 0) return [];
     const more = all > items.length ? [`  … and ${all - items.length} more`] : [];
-    return [`\n${title}`, ...items.map((item) => `  ${item}`), ...more];
+    return [`\n${title}`, ...items.map((item) => `  ${printable(item)}`), ...more];
   };
   return [
     path,
@@ -69,7 +71,7 @@ function histogramLines({ parts, width, count }: Distribution): string[] {
 /** A sample as text, with small pictures where colours can be shown. */
 export function sampleText(sample: InspectedSample, colours: boolean): string {
   const pictures = sample.pictures.map(({ name, width, height, pixels }) =>
-    `${name} (${width}×${height})${colours ? `\n${blocks(pixels)}` : ""}`
+    `${printable(name)} (${width}×${height})${colours ? `\n${blocks(pixels)}` : ""}`
   );
   const rows = shortened(sample.tokens).map((token) =>
     "skipped" in token
@@ -80,14 +82,17 @@ export function sampleText(sample: InspectedSample, colours: boolean): string {
   return [
     sample.place,
     ...pictures,
-    `\n${sample.text.replace(/(.)\1{15,}/gu, (run, one) => `${one}×${[...run].length}`)}\n`,
+    `\n${
+      printable(sample.text).replace(/(.)\1{15,}/gu, (run, one) => `${one}×${[...run].length}`)
+    }\n`,
     `  ${"place".padStart(5)}  ${"X".padEnd(28)}  ${"Y".padEnd(28)}  mask`,
     ...rows,
   ].join("\n");
 }
 
 function cell(id: number, text: string): string {
-  return `${String(id).padStart(6)} ${text}`.padEnd(28);
+  const shown = `${String(id).padStart(6)} ${text}`;
+  return shown + " ".repeat(Math.max(0, 28 - columns(shown)));
 }
 
 /** A picture as half blocks in true colour, 32 wide and 16 high. */

@@ -71,7 +71,7 @@ export function parseRow(text: string, place: string): unknown {
   try {
     return JSON.parse(text);
   } catch (cause) {
-    const why = (cause as Error).message;
+    const why = (cause as Error).message.replaceAll(/\s+/g, " "); // it quotes the line
     throw new DataError(`${place}: the line is not valid JSON: ${why}.`, { cause });
   }
 }

@@ -126,7 +126,7 @@ async function fill(
         moved(length += chunk.length);
       }
     } catch (error) {
-      throw networkError(error, file.url, http.signal);
+      throw networkError(error, response.url, http.signal, `broke off ${file.path}`);
     }
     if (length < size) {
       throw new TransientError(

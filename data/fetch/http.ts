@@ -180,8 +180,17 @@ export function originOf(url: string): string {
   return new URL(url).origin;
 }
 
-/** What a failure of the network means; that of the caller's own signal is passed on. */
-export function networkError(error: unknown, url: string, signal?: AbortSignal): unknown {
+/**
+ * What a failure of the network means; that of the caller's own signal is passed on.
+ *
+ * @param what What the server did.
+ */
+export function networkError(
+  error: unknown,
+  url: string,
+  signal?: AbortSignal,
+  what = "cannot be reached",
+): unknown {
   if (signal?.aborted) return signal.reason;
   if (error instanceof Deno.errors.NotCapable) {
     const host = /net access to "([^"]+)"/.exec(error.message)?.[1] ?? new URL(url).host;
@@ -196,7 +205,7 @@ export function networkError(error: unknown, url: string, signal?: AbortSignal):
   const { message, cause } = error instanceof Error ? error : new Error(String(error));
   const why = cause instanceof Error ? cause.message : message;
   return new TransientError(
-    `${originOf(url)} cannot be reached: ${why.replace(/\.$/, "")}.`,
+    `${originOf(url)} ${what}: ${why.replace(/\.$/, "")}.`,
     undefined,
     {
       cause: error,
