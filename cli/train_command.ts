@@ -1,6 +1,7 @@
 /** What the commands that train have in common. */
 
 import { requireRoot } from "../data/model_folder.ts";
+import { UsageError } from "../kernels/runtime/errors.ts";
 import { openCommunicator, startedByMpi } from "../train/mpi.ts";
 import { ProgressReport } from "../train/progress.ts";
 import { runTraining } from "../train/run.ts";
@@ -22,6 +23,11 @@ export function trainCommand(preset: TrainPreset): Command {
     const values = { ...parseOptions(all, []), ...parseOptions(options, args) };
     const settings = trainSettings(preset, values, [preset.command, ...args]);
     await requireRoot(values.root);
+    if (preset.model === "clip" && startedByMpi()) {
+      throw new UsageError(
+        "pretrain-clip runs in one process; a large --batch_size needs no more memory than --micro_batch_size.",
+      );
+    }
     const ranks = openCommunicator(values.timeout);
     const encoder = new TextEncoder();
     const print = (text: string) => void Deno.stdout.writeSync(encoder.encode(text));
