@@ -1,4 +1,5 @@
 import { join } from "@std/path";
+import { DISK } from "../data/disk.ts";
 import { openFile } from "../data/files.ts";
 import type { ModelFolder } from "../data/model_folder.ts";
 import { findWeights } from "../data/open_weights.ts";
@@ -25,15 +26,18 @@ export async function dataFingerprint(path: string): Promise<string> {
  *
  * @param folder Where they lie.
  * @param weights File of the language model, unless its weights are drawn anew.
+ * @param pictures Whether the model has a vision tower, whose folder may have no weights where it is drawn anew.
  */
 export async function modelFingerprints(
   { tokenizer, vision }: ModelFolder,
-  weights?: string,
+  weights: string | undefined,
+  pictures: boolean,
 ): Promise<Record<string, string>> {
   const files = {
     tokenizer: join(tokenizer, "tokenizer.json"),
     tokenizer_config: join(tokenizer, "tokenizer_config.json"),
-    vision_tower: await findWeights(vision),
+    ...pictures && { vision_config: join(vision, "config.json") },
+    ...pictures && await DISK.hasWeights(vision) && { vision_tower: await findWeights(vision) },
     ...weights !== undefined && { weights },
   };
   const found = Object.entries(files).map(async (

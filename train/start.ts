@@ -99,7 +99,7 @@ export async function meet(
     metrics: _6,
     ...same
   } = settings;
-  const files = await modelFingerprints(folder, startWeights(settings));
+  const files = await modelFingerprints(folder, startWeights(settings), settings.pictures);
   await requireAgreement(ranks, { version: config.version, ...fixed, ...files, ...same });
   const all = await ranks.gather({ host: ranks.host, local: ranks.localRank, name: gpu.info.name });
   all.forEach(({ host, local, name }, rank) =>
