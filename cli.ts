@@ -15,7 +15,7 @@ const GLIMPSE: Program = {
   help: "deno run cli.ts --help",
   commands: {
     pretrain: {
-      summary: "Trains the projection from the picture encoder to the language model.",
+      summary: "Trains the projection from the vision tower to the language model.",
       load: () => import("./cli/pretrain.ts"),
     },
     runs: {

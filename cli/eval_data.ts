@@ -27,7 +27,7 @@ export const dataOptions = {
   data_path: path({
     section: DATA,
     help:
-      "Measure on these data instead: what training reads, MMStar's or POPE's files, or questions.",
+      "Measure on these data instead: what training reads, MMStar's, POPE's or VQA's files, or questions.",
   }),
   images_path: path({
     section: DATA,

@@ -6,7 +6,7 @@ import { flag, integer, path, positional } from "./option_kinds.ts";
 import { parseOptions } from "./options.ts";
 
 const LANGUAGE = "Language model";
-const VISION = "Vision encoder";
+const VISION = "Vision tower";
 const DATA = "Data";
 
 /** The options of `sample`. */

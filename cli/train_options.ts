@@ -16,6 +16,13 @@ import type { OptionValues } from "./options.ts";
 import { clipOptions } from "./clip_options.ts";
 import type { TrainPreset } from "./train_presets.ts";
 
+/** What the rows of a command's data are. */
+const DATA: Readonly<Record<TrainPreset["model"], string>> = {
+  vlm: "Conversations about pictures",
+  llm: "Texts or conversations",
+  clip: "Pictures with captions",
+};
+
 /** The table of options of a preset. */
 // deno-lint-ignore explicit-module-boundary-types
 export function trainOptions(preset: TrainPreset) {
@@ -32,7 +39,7 @@ export function trainOptions(preset: TrainPreset) {
     }),
     data_path: path({
       section: FILES,
-      help: "Conversations: .jsonl, .json (LLaVA), .csv, .tsv or .parquet.",
+      help: `${DATA[preset.model]}: .jsonl, .json (LLaVA), .csv, .tsv or .parquet.`,
       defaultText: `dataset/${preset.data}_data.jsonl`,
     }),
     images_path: path({
@@ -139,7 +146,9 @@ export function trainOptions(preset: TrainPreset) {
     }),
     batch_size: integer({
       section: TRAIN,
-      help: "Samples a batch, of each process where mpirun starts several.",
+      help: preset.model === "clip"
+        ? "Pairs a batch, of which each picture is told apart from all other texts."
+        : "Samples a batch, of each process where mpirun starts several.",
       default: preset.batchSize,
       min: 1,
     }),

@@ -163,6 +163,11 @@ Deno.test("what was found is kept in the user's cache, and nothing else is taken
     else Deno.env.set("XDG_CACHE_HOME", before);
     await Deno.remove(folder, { recursive: true });
   }
+  const long: Tuning = {
+    choices: { "TN/32/32/8192/000": { family: "tiled", tile: 32, slices: 32 } }, // by the rule
+    wrong: [],
+  };
+  assertEquals(parseTuning(long), long);
   const bad: unknown[] = [
     null,
     {},

@@ -153,9 +153,6 @@ export async function openVlm(
 
 /** Bytes of memory that the system has left, where it may be asked. */
 export function availableMemory(): number | undefined {
-  try {
-    return Deno.systemMemoryInfo().available;
-  } catch {
-    return undefined;
-  }
+  const asked = Deno.permissions.querySync({ name: "sys", kind: "systemMemoryInfo" });
+  return asked.state === "granted" ? Deno.systemMemoryInfo().available : undefined;
 }

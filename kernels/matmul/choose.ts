@@ -81,7 +81,7 @@ function isChoice(json: unknown): json is Choice {
   const { family, tile, slices = 1, buffers = 1 } = fieldsOf(json);
   if (family !== "tiled") return FAMILIES.includes(family);
   return TILES.includes(tile as Tile) && BUFFERS.includes(buffers as Buffers) &&
-    Number.isInteger(slices) && Number(slices) >= 1 && Number(slices) <= MOST_SLICES;
+    Number.isInteger(slices) && Number(slices) >= 1 && Number(slices) <= WORKGROUPS; // what the rule takes at most
 }
 
 function fieldsOf(json: unknown): Record<string, unknown> {
