@@ -2,8 +2,7 @@
 
 import { join } from "@std/path";
 import { VlmDataset } from "../data/dataset.ts";
-import { QUESTION_KINDS, type QuestionKind } from "../data/demo_dialogues.ts";
-import { makeDemoFolder, type TestRow } from "../data/demo_folder.ts";
+import { demoParts, type DemoSizes, type TestRow, WORLDS } from "../data/demo_folder.ts";
 import { writeFileAtomic } from "../data/files.ts";
 import { loadImageProcessor, loadTokenizer, modelFolder } from "../data/model_folder.ts";
 import { encodePng } from "../data/png.ts";
@@ -13,20 +12,32 @@ import { measureAnswers } from "../train/accuracy.ts";
 import { answer } from "../train/answers.ts";
 import { readMetricsRows } from "../train/metrics_rows.ts";
 import { weightPath } from "../train/settings.ts";
+import { CountLine } from "./count_line.ts";
 import { type Accuracy, demoPage, type ShownAnswer } from "./demo_page.ts";
 import { DEMO_WIDTH, DemoProgress, type DemoStep, demoSteps, lookCommand } from "./demo_steps.ts";
-import { integer, path, text } from "./option_kinds.ts";
+import { choice, integer, path, text } from "./option_kinds.ts";
 import { parseOptions } from "./options.ts";
+
+/** Dialogues of each world. */
+const DIALOGUES: Readonly<Record<DemoSizes["world"], number>> = { one: 20_000, scenes: 80_000 };
 
 /** The options of `demo`. */
 export const options = {
+  world: choice(WORLDS, {
+    help: "one shape a picture, which takes minutes, or scenes of several, which take hours.",
+    default: "one",
+  }),
   dir: path({
     help: "Folder to work in; what is there of the same demo is gone on with.",
-    default: "runs/demo",
+    defaultText: "runs/demo, or runs/demo_scenes",
   }),
   seed: integer({ help: "Where all random numbers start.", default: 1, min: 0 }),
   captions: integer({ help: "Pictures with captions.", default: 10_000, min: 1 }),
-  dialogues: integer({ help: "Dialogues about these pictures.", default: 18_000, min: 1 }),
+  dialogues: integer({
+    help: "Dialogues, each about a picture of its own.",
+    defaultText: `${DIALOGUES.one}, or ${DIALOGUES.scenes} for scenes`,
+    min: 1,
+  }),
   texts: integer({ help: "Lines of text for the language model.", default: 3000, min: 1 }),
   questions: integer({ help: "Test questions of each kind.", default: 150, min: 1 }),
   device: text({
@@ -36,25 +47,32 @@ export const options = {
   }),
 };
 
-/** Pictures on the page. */
-const SHOWN = 21;
+/** Questions asked at once, and pictures on the page: as many of each kind. */
+const BATCH = 56, SHOWN_OF_EACH = 3;
 
 /** Goes through the steps that are left, measures the model and writes the page. */
 export async function run(args: readonly string[]): Promise<number> {
-  const { dir: root, device, ...sizes } = parseOptions(options, args);
+  const { dir, device, dialogues, ...given } = parseOptions(options, args);
+  const { world } = given;
+  const root = dir ?? join("runs", world === "one" ? "demo" : `demo_${world}`);
+  const sizes: DemoSizes = { ...given, dialogues: dialogues ?? DIALOGUES[world] };
   const start = performance.now();
   const progress = await DemoProgress.open(root, sizes);
-  await progress.step("world", async () => {
-    console.log(
-      `\n● A small world is made in ${root}: ${sizes.captions} pictures, texts, dialogues.`,
-    );
-    await makeDemoFolder(root, sizes);
-    return 0;
-  });
+  console.log(
+    `\n● A small world is made in ${root}: pictures and what there is to say about them.`,
+  );
+  for (const { name, make } of demoParts(root, sizes)) {
+    const line = new CountLine(name);
+    await progress.step(name, async () => {
+      await make((done, all) => line.show(done, all));
+      return 0;
+    });
+    line.end();
+  }
   const steps = demoSteps(root, sizes.seed, device);
   for (const step of steps) {
     const name = step.command[0]!;
-    const status = await progress.step(name, (begun) => runStep(step, begun));
+    const status = await progress.step(step.weight ?? name, (begun) => runStep(step, begun));
     if (status === 0) continue;
     console.error(
       `\ndeno task ${name} ended with ${status}; type the same again to go on from there.`,
@@ -74,7 +92,9 @@ export async function run(args: readonly string[]): Promise<number> {
   const commands = steps.map(({ command }) => ["deno", "task", ...command].join(" "));
   await writeFileAtomic(page, demoPage({ accuracies, shown, curves, commands }));
   const minutes = (performance.now() - start) / 60_000;
-  console.log(`\nThe page ${page} shows it, after ${minutes.toFixed(1)} minutes. Now type`);
+  console.log(
+    `\nThe page ${page} shows it, ${minutes.toFixed(1)} minutes after the start. Now type`,
+  );
   console.log(`  ${lookCommand(root)}`);
   return 0;
 }
@@ -115,13 +135,16 @@ async function examine(
     imagesPath: join(folder.dataset, "test_images.zip"),
     tokenizer: (await loadTokenizer(folder.tokenizer)).files,
     preprocessor: (await loadImageProcessor(folder.vision)).config,
-    maxLength: 128,
+    maxLength: 192,
     tokensPerPicture: model.vlm.tokensPerPicture,
   });
   const lines = (await Deno.readTextFile(dataPath)).trim().split("\n");
   const kinds = lines.map((line) => (JSON.parse(line) as TestRow).kind);
-  const outcomes = await measureAnswers(model.vlm, dataset);
-  const accuracies = QUESTION_KINDS.map((kind): Accuracy => {
+  const line = new CountLine("questions");
+  const show = (done: number) => line.show(done, dataset.length);
+  const outcomes = await measureAnswers(model.vlm, dataset, BATCH, show);
+  line.end();
+  const accuracies = [...new Set(kinds)].map((kind): Accuracy => {
     const own = outcomes.filter((_, i) => kinds[i] === kind);
     const share = (which: "seeing" | "blind") =>
       own.filter((outcome) => outcome[which]).length / own.length;
@@ -135,10 +158,10 @@ async function showSome(
   folder: string,
   { vlm, tokenizer, processor }: ChatModel,
   dataset: VlmDataset,
-  kinds: readonly QuestionKind[],
+  kinds: readonly string[],
 ): Promise<ShownAnswer[]> {
   const shown: ShownAnswer[] = [];
-  for (let i = 0; i < Math.min(SHOWN, dataset.length); i++) {
+  for (let i = 0; i < Math.min(SHOWN_OF_EACH * new Set(kinds).size, dataset.length); i++) {
     const sample = await dataset.sample(i);
     const said = await answer(vlm, tokenizer, sample, 0);
     if (!said) continue;

@@ -1,6 +1,5 @@
 /** The page that the demo ends with. */
 
-import type { QuestionKind } from "../data/demo_dialogues.ts";
 import { chartHtml, escaped } from "../train/report_chart.ts";
 import type { ReportRow } from "../train/report.ts";
 import { REPORT_STYLE } from "../train/report_style.ts";
@@ -8,7 +7,7 @@ import { REPORT_STYLE } from "../train/report_style.ts";
 /** How a kind of question was answered, as shares of 1. */
 export interface Accuracy {
   /** What was asked for. */
-  readonly kind: QuestionKind;
+  readonly kind: string;
   /** Number of questions. */
   readonly questions: number;
   /** Exactly right with its own picture. */
@@ -20,7 +19,7 @@ export interface Accuracy {
 /** An answer with what it is about. */
 export interface ShownAnswer {
   /** What was asked for. */
-  readonly kind: QuestionKind;
+  readonly kind: string;
   /** The picture as a PNG file. */
   readonly picture: Uint8Array<ArrayBuffer>;
   /** The question. */

@@ -15,14 +15,14 @@ export interface DemoStep {
 
 const WIDTH = 96;
 
-/** The commands that take a folder with the small world to a model that sees. */
+/** The commands that take a folder with a small world to a model that sees. */
 export function demoSteps(root: string, seed: number, device: string): DemoStep[] {
   const dataset = join(root, "dataset");
   const common = ["--root", root, "--hidden_size", `${WIDTH}`, "--device", device];
   const training = [
     ...common,
     ...["--seed", `${seed}`, "--learning_rate", "1.5e-3", "--adam_beta2", "0.95"],
-    ...["--epochs", "1", "--max_seq_len", "128", "--num_workers", "1", "--log_interval", "50"],
+    ...["--epochs", "1", "--max_seq_len", "192", "--num_workers", "1", "--log_interval", "50"],
   ];
   const seeing = [
     ...training,
@@ -33,7 +33,7 @@ export function demoSteps(root: string, seed: number, device: string): DemoStep[
       title: "A tokenizer is learnt from the texts and dialogues.",
       command: [
         "tokenizer",
-        ...["--root", root, "--vocab_size", "520", "--data_path"],
+        ...["--root", root, "--vocab_size", "512", "--data_path"],
         ["pretrain_llm_data.jsonl", "sft_data.jsonl"].map((name) => join(dataset, name)).join(","),
       ],
     },
@@ -54,7 +54,7 @@ export function demoSteps(root: string, seed: number, device: string): DemoStep[
     },
     {
       title: "All learn from dialogues about the pictures.",
-      command: ["sft", ...seeing, "--images_path", join(dataset, "pretrain_images.zip")],
+      command: ["sft", ...seeing],
       weight: "sft_vlm",
     },
   ];

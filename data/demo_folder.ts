@@ -4,21 +4,33 @@ import { join } from "@std/path";
 import { Random } from "../model/random.ts";
 import { zipChunks } from "../model/zip_writer.ts";
 import { encodeBmp } from "./bmp.ts";
-import { ask, caption, type Dialogue, dialogues, QUESTION_KINDS } from "./demo_dialogues.ts";
-import type { Language, QuestionKind } from "./demo_dialogues.ts";
-import { PICTURE_SIZE, type Scene, World } from "./demo_world.ts";
+import { WorldOfOne } from "./demo_one.ts";
+import { WorldOfScenes } from "./demo_scenes.ts";
+import {
+  DESCRIBE,
+  type Dialogue,
+  type Language,
+  PICTURE_SIZE,
+  type Scene,
+  type World,
+} from "./demo_world.ts";
 import { writeFileAtomic } from "./files.ts";
 import { modelFolder } from "./model_folder.ts";
 
-/** How large the demo is. */
+/** The demo's worlds. */
+export const WORLDS = ["one", "scenes"] as const;
+
+/** Which world, and how much of it. */
 export interface DemoSizes {
+  /** The world. */
+  readonly world: typeof WORLDS[number];
   /** Where all random numbers start. */
   readonly seed: number;
   /** Lines of text for the language model. */
   readonly texts: number;
   /** Pictures with captions. */
   readonly captions: number;
-  /** Dialogues about these pictures, by turns. */
+  /** Dialogues, each about a picture of its own. */
   readonly dialogues: number;
   /** Test questions of each kind, each about a picture of its own. */
   readonly questions: number;
@@ -27,7 +39,7 @@ export interface DemoSizes {
 /** A question of the test. */
 export interface TestRow {
   /** What it asks for. */
-  readonly kind: QuestionKind;
+  readonly kind: string;
   /** Name of the picture. */
   readonly image: string;
   /** Question and answer. */
@@ -67,96 +79,101 @@ const PREPROCESSOR = {
   do_convert_rgb: true,
 };
 
-/** Makes the folder, file by file, in the same way for the same sizes. */
-export async function makeDemoFolder(root: string, sizes: DemoSizes): Promise<void> {
+/** A part of the folder. */
+export interface DemoPart {
+  /** What it holds. */
+  readonly name: string;
+  /** Makes it, in the same way for the same sizes, and hears how many of its rows are done. */
+  make(progress?: (done: number, all: number) => void): Promise<void>;
+}
+
+/** The parts of a folder with everything that the demo learns from and is tested with. */
+export function demoParts(root: string, sizes: DemoSizes): DemoPart[] {
   const { vision, dataset } = modelFolder(root);
-  const world = new World(sizes.seed);
-  const random = new Random(sizes.seed).fork("dialogues");
-  const scene = (name: string) => world.scene(name, false);
-  const write = (name: string, content: string | AsyncIterable<Uint8Array>) =>
-    writeFileAtomic(join(dataset, name), content);
-
-  await writeFileAtomic(join(vision, "config.json"), json(TOWER));
-  await writeFileAtomic(join(vision, "preprocessor_config.json"), json(PREPROCESSOR));
-  await write(
-    "pretrain_llm_data.jsonl",
-    lines(sizes.texts, (i) => ({ text: text(scene(`text ${i}`), language(i), random) })),
-  );
-  const names = Array.from({ length: sizes.captions }, (_, i) => `${i}.bmp`);
-  const drawn = names.map((name) => [name, scene(name)] as const);
-  await write("pretrain_images.zip", pictures(world, drawn));
-  await write(
-    "pretrain_data.jsonl",
-    lines(sizes.captions, (i) => {
-      const said = ask("describe", drawn[i]![1], language(i), random);
-      return { image: names[i], conversations: conversation([said]) };
-    }),
-  );
-  await write(
-    "sft_data.jsonl",
-    lines(sizes.dialogues, (i) => {
-      const [image, scene] = drawn[i % drawn.length]!;
-      return {
-        image,
-        conversations: conversation(dialogues(scene, language(i + 1), TURNS, random)),
-      };
-    }),
-  );
-  const test = testScenes(world, sizes.questions);
-  await write("test_images.zip", pictures(world, test.map(({ image, scene }) => [image, scene])));
-  await write(
-    "test_data.jsonl",
-    lines(test.length, (i): TestRow => {
-      const { image, scene, kind } = test[i]!;
-      const asked = ask(kind, scene, language(Math.floor(i / QUESTION_KINDS.length)), random);
-      return { kind, image, conversations: conversation([asked]) };
-    }),
-  );
-}
-
-/** Scenes of combinations that were held out, with what is asked about each. */
-function testScenes(
-  world: World,
-  questions: number,
-): { image: string; scene: Scene; kind: QuestionKind }[] {
-  return Array.from({ length: questions * QUESTION_KINDS.length }, (_, i) => {
-    const kind = QUESTION_KINDS[i % QUESTION_KINDS.length]!;
-    const image = `test_${i}.bmp`;
-    const scene = world.scene(image, true);
-    const one = { ...scene, places: scene.places.slice(0, 1) };
-    return { image, scene: kind === "place" ? one : scene, kind };
-  });
-}
-
-function pictures(
-  world: World,
-  scenes: readonly (readonly [name: string, scene: Scene])[],
-): AsyncGenerator<Uint8Array<ArrayBuffer>> {
-  return zipChunks(scenes.map(([name, scene]) => ({
+  const random = new Random(sizes.seed);
+  const world = worldOf(sizes.world, random.fork("held out"));
+  const rows = (name: string, pictures: boolean, count: number, row: RowMaker): DemoPart => ({
     name,
-    read: () => Promise.resolve(encodeBmp(world.draw(name, scene))),
-  })));
+    async make(progress = () => {}) {
+      const own = random.fork(name);
+      const lines: string[] = [];
+      const scenes = (function* () {
+        for (let i = 0; i < count; i++) {
+          const made = row(i, own);
+          const image = `${name}_${i}.bmp`;
+          lines.push(JSON.stringify(pictures ? { image, ...made.row } : made.row) + "\n");
+          if (i % 100 === 99 || i + 1 === count) progress(i + 1, count);
+          const picture = () => Promise.resolve(encodeBmp(made.scene.draw(own)));
+          yield { name: image, read: picture };
+        }
+      })();
+      if (pictures) await writeFileAtomic(join(dataset, `${name}_images.zip`), zipChunks(scenes));
+      else for (const _ of scenes);
+      await writeFileAtomic(join(dataset, `${name}_data.jsonl`), lines.join(""));
+    },
+  });
+  const learnt = (own: Random) => world.scene(own, false);
+  return [
+    {
+      name: "tower",
+      async make() {
+        await writeFileAtomic(join(vision, "config.json"), json(TOWER));
+        await writeFileAtomic(join(vision, "preprocessor_config.json"), json(PREPROCESSOR));
+      },
+    },
+    rows("pretrain_llm", false, sizes.texts, (i, own) => {
+      const scene = learnt(own);
+      const [asked] = dialogues(scene, language(i), 1, own);
+      const caption = scene.ask(DESCRIBE, language(i), own).answer;
+      return { scene, row: { text: `${caption} ${asked!.question}${asked!.answer}` } };
+    }),
+    rows("pretrain", true, sizes.captions, (i, own) => {
+      const scene = learnt(own);
+      return { scene, row: conversation([scene.ask(DESCRIBE, language(i), own)]) };
+    }),
+    rows("sft", true, sizes.dialogues, (i, own) => {
+      const scene = learnt(own);
+      return { scene, row: conversation(dialogues(scene, language(i), TURNS, own)) };
+    }),
+    rows("test", true, sizes.questions * world.kinds.length, (i, own) => {
+      const kind = world.kinds[i % world.kinds.length]!;
+      let scene = world.scene(own, true);
+      while (!scene.asked.includes(kind)) scene = world.scene(own, true);
+      const asked = scene.ask(kind, language(Math.floor(i / world.kinds.length)), own);
+      return { scene, row: { kind, ...conversation([asked]) } };
+    }),
+  ];
 }
 
-/** A caption, and a question about it. */
-function text(scene: Scene, language: Language, random: Random): string {
-  const said = dialogues(scene, language, 1, random)[0]!;
-  return `${caption(scene, language)} ${said.question}${said.answer}`;
+/** Makes all parts. */
+export async function makeDemoFolder(root: string, sizes: DemoSizes): Promise<void> {
+  for (const part of demoParts(root, sizes)) await part.make();
+}
+
+type RowMaker = (index: number, random: Random) => { scene: Scene; row: object };
+
+function worldOf(name: DemoSizes["world"], random: Random): World {
+  return name === "one" ? new WorldOfOne(random) : new WorldOfScenes(random);
+}
+
+/** Questions of different kinds about a scene. */
+function dialogues(scene: Scene, language: Language, count: number, random: Random): Dialogue[] {
+  const kinds = new Set<string>();
+  while (kinds.size < count) kinds.add(scene.asked[random.below(scene.asked.length)]!);
+  return [...kinds].map((kind) => scene.ask(kind, language, random));
 }
 
 function language(i: number): Language {
   return i % 2 === 0 ? "en" : "zh";
 }
 
-function conversation(asked: readonly Dialogue[]): { role: string; content: string }[] {
-  return asked.flatMap(({ question, answer }, i) => [
-    { role: "user", content: i === 0 ? `<image>\n${question}` : question },
-    { role: "assistant", content: answer },
-  ]);
-}
-
-function lines(count: number, row: (i: number) => unknown): string {
-  return Array.from({ length: count }, (_, i) => `${JSON.stringify(row(i))}\n`).join("");
+function conversation(asked: readonly Dialogue[]): Pick<TestRow, "conversations"> {
+  return {
+    conversations: asked.flatMap(({ question, answer }, i) => [
+      { role: "user", content: i === 0 ? `<image>\n${question}` : question },
+      { role: "assistant", content: answer },
+    ]),
+  };
 }
 
 function json(value: unknown): string {

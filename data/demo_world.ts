@@ -1,23 +1,52 @@
-/** A small world: pictures of one shape, or of several copies of it, and all there is to know about them. */
+/** What the demo's worlds are made of: words, shapes, how they are drawn, and which combinations are kept for the test. */
 
-import { Random } from "../model/random.ts";
+import type { Random } from "../model/random.ts";
 import type { RgbPicture } from "./bmp.ts";
 
-type Rgb = readonly [number, number, number];
+/** A language. */
+export type Language = "en" | "zh";
 
-/** A word in English and in Chinese. */
-export interface Word {
-  /** In English. */
-  readonly en: string;
-  /** In Chinese. */
-  readonly zh: string;
+/** The same in English and in Chinese. */
+export type Words = Readonly<Record<Language, string>>;
+
+/** A question with its answer. */
+export interface Dialogue {
+  /** The question. */
+  readonly question: string;
+  /** The one right answer. English ones begin with a space, as words within a sentence do. */
+  readonly answer: string;
 }
+
+/** What is in a picture. */
+export interface Scene {
+  /** Kinds of questions that can be asked about it, what is asked more often as often as that. */
+  readonly asked: readonly string[];
+  /** A question of a kind, with its answer. */
+  ask(kind: string, language: Language, random: Random): Dialogue;
+  /** The picture. */
+  draw(random: Random): RgbPicture;
+}
+
+/** A world of pictures, and of all there is to say about them. */
+export interface World {
+  /** Kinds of questions. */
+  readonly kinds: readonly string[];
+  /**
+   * A scene.
+   *
+   * @param held Whether it shows a combination that was held out; all other scenes show none.
+   */
+  scene(random: Random, held: boolean): Scene;
+}
+
+/** The kind of question whose answer is the caption. */
+export const DESCRIBE = "describe";
 
 /** Height and width of a picture in pixels. */
 export const PICTURE_SIZE = 48;
 
 /** Colours. */
-export const COLOURS: readonly (Word & { readonly rgb: Rgb })[] = [
+export const COLOURS: readonly (Words & { readonly rgb: readonly [number, number, number] })[] = [
   { en: "red", zh: "红色", rgb: [225, 50, 45] },
   { en: "green", zh: "绿色", rgb: [55, 185, 75] },
   { en: "blue", zh: "蓝色", rgb: [60, 105, 230] },
@@ -27,7 +56,7 @@ export const COLOURS: readonly (Word & { readonly rgb: Rgb })[] = [
 ];
 
 /** Kinds of shapes: whether a point is inside, in coordinates of −1 to 1 with y pointing down. */
-export const KINDS: readonly (Word & { readonly holds: (x: number, y: number) => boolean })[] = [
+export const KINDS: readonly (Words & { readonly holds: (x: number, y: number) => boolean })[] = [
   { en: "circle", zh: "圆形", holds: (x, y) => Math.hypot(x, y) < 1 },
   { en: "square", zh: "方块", holds: (x, y) => Math.max(Math.abs(x), Math.abs(y)) < 0.88 },
   { en: "triangle", zh: "三角形", holds: (x, y) => y < 0.9 && 2 * Math.abs(x) < y + 1.1 },
@@ -45,13 +74,13 @@ export const KINDS: readonly (Word & { readonly holds: (x: number, y: number) =>
 ];
 
 /** Sizes; the radius is in pixels. */
-export const SIZES: readonly (Word & { readonly radius: number })[] = [
-  { en: "small", zh: "小", radius: 5 },
+export const SIZES: readonly (Words & { readonly radius: number })[] = [
+  { en: "small", zh: "小", radius: 5.5 },
   { en: "large", zh: "大", radius: 7.5 },
 ];
 
 /** Places, row by row. */
-export const PLACES: readonly Word[] = [
+export const PLACES: readonly Words[] = [
   { en: "top left", zh: "左上" },
   { en: "top centre", zh: "正上" },
   { en: "top right", zh: "右上" },
@@ -64,80 +93,89 @@ export const PLACES: readonly Word[] = [
 ];
 
 /** Numbers, from one. */
-export const NUMBERS: readonly Word[] = [
+export const NUMBERS: readonly Words[] = [
   { en: "one", zh: "一" },
   { en: "two", zh: "两" },
   { en: "three", zh: "三" },
   { en: "four", zh: "四" },
 ];
 
-/** What there is in a picture; the numbers are places in the lists above. */
-export interface Scene {
+/** A combination of colour, kind and size: places in the lists above. */
+export interface Look {
   /** Of {@linkcode COLOURS}. */
   readonly colour: number;
   /** Of {@linkcode KINDS}. */
   readonly kind: number;
   /** Of {@linkcode SIZES}. */
   readonly size: number;
-  /** Of {@linkcode PLACES}, one a copy. */
-  readonly places: readonly number[];
 }
 
-/** Share of the pictures with several copies. */
-const SEVERAL = 0.3;
-/** Combinations of colour, kind and size that are not trained with, of 60. */
+/** A shape in its place. */
+export interface Shape extends Look {
+  /** Of {@linkcode PLACES}. */
+  readonly place: number;
+}
+
 const HELD_OUT = 12;
 
-/** The scenes of a seed: those to learn from, and those with combinations that are never learnt. */
-export class World {
-  readonly #random: Random;
-  readonly #held: ReadonlySet<number>;
+/** The 60 combinations of colour, kind and size, 12 of which are held out for the test. */
+export class Looks {
+  readonly #held = new Set<string>();
 
-  /** The world of a seed. */
-  constructor(seed: number) {
-    this.#random = new Random(seed);
-    const all = Uint32Array.from({ length: COMBINATIONS }, (_, i) => i);
-    this.#random.fork("held out").shuffle(all);
-    this.#held = new Set(all.slice(0, HELD_OUT));
-  }
-
-  /** The scene of a name, always the same; of a combination held out, or of one that is not. */
-  scene(name: string, held: boolean): Scene {
-    const random = this.#random.fork(`scene ${name}`);
-    for (;;) {
-      const combination = random.below(COMBINATIONS);
-      if (this.#held.has(combination) !== held) continue;
-      const places = Uint32Array.from({ length: PLACES.length }, (_, i) => i);
-      random.shuffle(places);
-      const count = random.float() < SEVERAL ? 2 + random.below(NUMBERS.length - 1) : 1;
-      return {
-        colour: combination % COLOURS.length,
-        kind: Math.floor(combination / COLOURS.length) % KINDS.length,
-        size: Math.floor(combination / COLOURS.length / KINDS.length),
-        places: [...places.slice(0, count)],
-      };
+  /**
+   * Holds out combinations of which no two share both colour and kind, with each colour and size equally often, and
+   * each kind as nearly so as can be: what is asked about them cannot be guessed from how often it is true.
+   */
+  constructor(random: Random) {
+    const colours = shuffled(COLOURS.length, random), kinds = shuffled(KINDS.length, random);
+    for (let i = 0; i < HELD_OUT; i++) {
+      const round = Math.floor(i / COLOURS.length);
+      const [colour, kind] = [colours[i % COLOURS.length]!, kinds[i % KINDS.length]!];
+      this.#held.add(keyOf({ colour, kind, size: (i + round) % SIZES.length }));
     }
   }
 
-  /** The picture of a scene, with some chance in it that depends on the name. */
-  draw(name: string, scene: Scene): RgbPicture {
-    return drawScene(scene, this.#random.fork(`picture ${name}`));
+  /** Whether a combination was held out. */
+  isHeld(look: Look): boolean {
+    return this.#held.has(keyOf(look));
+  }
+
+  /** Any combination that was held out, or that was not. */
+  draw(random: Random, held: boolean): Look {
+    for (;;) {
+      const look = {
+        colour: random.below(COLOURS.length),
+        kind: random.below(KINDS.length),
+        size: random.below(SIZES.length),
+      };
+      if (this.isHeld(look) === held) return look;
+    }
   }
 }
 
-const COMBINATIONS = COLOURS.length * KINDS.length * SIZES.length;
+function keyOf({ colour, kind, size }: Look): string {
+  return `${colour}/${kind}/${size}`;
+}
 
-function drawScene({ colour, kind, size, places }: Scene, random: Random): RgbPicture {
+/** The numbers below `count` in a random order. */
+export function shuffled(count: number, random: Random): number[] {
+  const numbers = Uint32Array.from({ length: count }, (_, i) => i);
+  random.shuffle(numbers);
+  return [...numbers];
+}
+
+/** Draws shapes on a dark, noisy ground, each somewhat off its place, size and brightness. */
+export function drawShapes(shapes: readonly Shape[], random: Random): RgbPicture {
   const side = PICTURE_SIZE, cell = side / 3;
   const near = (middle: number, apart: number) => middle + apart * (2 * random.float() - 1);
   const data = new Uint8Array(side * side * 3);
   for (let i = 0; i < data.length; i++) data[i] = 15 + random.below(25);
-  const { rgb } = COLOURS[colour]!, { holds } = KINDS[kind]!;
-  for (const place of places) {
+  for (const { colour, kind, size, place } of shapes) {
+    const { rgb } = COLOURS[colour]!, { holds } = KINDS[kind]!;
     const radius = near(SIZES[size]!.radius, 0.4);
-    const free = cell / 2 - radius;
-    const centreX = near((place % 3 + 0.5) * cell, Math.max(0.5, free));
-    const centreY = near((Math.floor(place / 3) + 0.5) * cell, Math.max(0.5, free));
+    const free = Math.max(0.5, cell / 2 - radius);
+    const centreX = near((place % 3 + 0.5) * cell, free);
+    const centreY = near((Math.floor(place / 3) + 0.5) * cell, free);
     const bright = near(0.95, 0.08);
     for (let y = 0; y < side; y++) {
       for (let x = 0; x < side; x++) {
@@ -148,4 +186,9 @@ function drawScene({ colour, kind, size, places }: Scene, random: Random): RgbPi
     }
   }
   return { width: side, height: side, data, channels: 3 };
+}
+
+/** A statement as an answer: English ones begin with a space and end with a full stop. */
+export function statement(language: Language, { en, zh }: Words): string {
+  return language === "en" ? ` ${en}.` : `${zh}。`;
 }

@@ -8,9 +8,10 @@ import { run as sftLlm } from "../cli/sft_llm.ts";
 import { run as learnTokenizer } from "../cli/tokenizer.ts";
 import { decodeBmp, encodeBmp } from "../data/bmp.ts";
 import { VlmDataset } from "../data/dataset.ts";
-import { ask, dialogues } from "../data/demo_dialogues.ts";
-import { type DemoSizes, makeDemoFolder } from "../data/demo_folder.ts";
-import { PICTURE_SIZE, World } from "../data/demo_world.ts";
+import { type DemoSizes, makeDemoFolder, WORLDS } from "../data/demo_folder.ts";
+import { SceneOfOne } from "../data/demo_one.ts";
+import { SceneOfSeveral, WorldOfScenes } from "../data/demo_scenes.ts";
+import { COLOURS, KINDS, Looks, PICTURE_SIZE } from "../data/demo_world.ts";
 import { loadTokenizer, modelFolder } from "../data/model_folder.ts";
 import { openWeights } from "../data/open_weights.ts";
 import { loadChatModel } from "../data/vlm_folder.ts";
@@ -24,7 +25,14 @@ import { measureAnswers } from "../train/accuracy.ts";
 import { answer } from "../train/answers.ts";
 import { gpuTest } from "./support/gpu.ts";
 
-const SIZES: DemoSizes = { seed: 3, texts: 32, captions: 32, dialogues: 32, questions: 2 };
+const SIZES: DemoSizes = {
+  world: "one",
+  seed: 3,
+  texts: 32,
+  captions: 32,
+  dialogues: 32,
+  questions: 2,
+};
 
 async function inTempFolder(test: (root: string) => Promise<void>): Promise<void> {
   const root = await Deno.makeTempDir();
@@ -35,39 +43,130 @@ async function inTempFolder(test: (root: string) => Promise<void>): Promise<void
   }
 }
 
-Deno.test("what is held out never trains, and is all that the test asks about", () => {
-  const world = new World(5);
-  const combination = (name: string, held: boolean) => {
-    const { colour, kind, size } = world.scene(name, held);
-    return `${colour}/${kind}/${size}`;
-  };
-  const of = (held: boolean) =>
-    new Set(Array.from({ length: 2000 }, (_, i) => combination(`${i}`, held)));
-  const [seen, held] = [of(false), of(true)];
-  assertEquals([seen.size, held.size], [48, 12]);
-  assert(seen.isDisjointFrom(held));
-  assertEquals(world.scene("a", true), new World(5).scene("a", true));
-});
-
-Deno.test("questions have one answer, in both languages", () => {
-  const scene = { colour: 0, kind: 3, size: 1, places: [2] };
-  const random = new Random(1);
-  assertEquals(ask("colour", scene, "en", random).answer, " red.");
-  assertEquals(ask("place", scene, "zh", random).answer, "右上。");
-  assertEquals(ask("describe", scene, "en", random).answer, " a large red ring, top right.");
-  const three = { ...scene, places: [2, 0, 5] };
-  assertEquals(ask("describe", three, "zh", random).answer, "三个大的红色圆环。");
-  assertEquals(ask("count", three, "en", random).answer, " three.");
-  for (let i = 0; i < 50; i++) {
-    const { question, answer } = ask("yes/no", scene, "en", random);
-    assertEquals(answer === " yes.", question === "Is it a red ring?");
-    assert(dialogues(three, "en", 3, random).every(({ kind }) => kind !== "place"));
+Deno.test("what is held out is spread evenly, and is what the test is about", () => {
+  for (let seed = 0; seed < 20; seed++) {
+    const looks = new Looks(new Random(seed));
+    const random = new Random(seed).fork("draws");
+    const of = (held: boolean) => {
+      const drawn = Array.from({ length: 2000 }, () => looks.draw(random, held));
+      assert(drawn.every((look) => looks.isHeld(look) === held));
+      return [...new Map(drawn.map((look) => [JSON.stringify(look), look])).values()];
+    };
+    const held = of(true);
+    assertEquals([of(false).length, held.length], [48, 12]);
+    assertEquals(new Set(held.map(({ colour, kind }) => `${colour}/${kind}`)).size, 12);
+    const count = (of: "colour" | "kind" | "size") =>
+      [...Map.groupBy(held, (look) => look[of]).values()].map(({ length }) => length).sort();
+    assertEquals(count("colour"), [2, 2, 2, 2, 2, 2]);
+    assertEquals(count("kind"), [2, 2, 2, 3, 3]);
+    assertEquals(count("size"), [6, 6]);
   }
 });
 
+Deno.test("questions about one shape have one answer, in both languages", () => {
+  const look = { colour: 0, kind: 3, size: 1 };
+  const scene = new SceneOfOne(look, [2]);
+  const random = new Random(1);
+  assertEquals(scene.ask("colour", "en", random).answer, " red.");
+  assertEquals(scene.ask("place", "zh", random).answer, "右上。");
+  assertEquals(scene.ask("describe", "en", random).answer, " a large red ring, top right.");
+  const three = new SceneOfOne(look, [2, 0, 5]);
+  assertEquals(three.ask("describe", "zh", random).answer, "三个大的红色圆环。");
+  assertEquals(three.ask("count", "en", random).answer, " three.");
+  assert(scene.asked.includes("place") && !three.asked.includes("place"));
+  const answers = new Set<string>();
+  for (let i = 0; i < 50; i++) {
+    const { question, answer } = scene.ask("yes/no", "en", random);
+    const right = question === "Is it a red ring?";
+    assertEquals(answer, ` a red ring, so ${right ? "yes" : "no"}.`);
+    answers.add(answer);
+  }
+  assertEquals(answers.size, 2);
+});
+
+Deno.test("questions about several shapes find theirs by what they say", () => {
+  const random = new Random(1);
+  const ring = { colour: 0, kind: 3, size: 1, place: 2 };
+  const cross = { colour: 2, kind: 4, size: 0, place: 6 };
+  const scene = new SceneOfSeveral([cross, ring], ring);
+  const said = (kind: string) => Object.values(scene.ask(kind, "en", random));
+  assertEquals(said("colour"), ["What colour is the ring?", " top right, red."]);
+  assertEquals(said("kind"), ["What shape is the red one?", " top right, ring."]);
+  assertEquals(said("at"), ["What is top right?", " a large red ring."]);
+  assertEquals(said("count"), ["How many are there?", " two."]);
+  assertEquals(
+    said("describe")[1],
+    " top right, a large red ring; bottom left, a small blue cross.",
+  );
+  const relations = new Map([["left of", "no"], ["right of", "yes"], ["above", "yes"], [
+    "below",
+    "no",
+  ]]);
+  const asked = new Set<string>();
+  for (let i = 0; i < 60; i++) {
+    const [question, answer] = said("relation");
+    const relation = question!.replace("Is the ring ", "").replace(" the cross?", "");
+    assertEquals(answer, ` top right, bottom left, so ${relations.get(relation)}.`);
+    asked.add(relation);
+  }
+  assertEquals(asked.size, 4);
+  assert(!new SceneOfSeveral([ring]).asked.includes("relation"));
+});
+
+Deno.test("scenes show shapes of different kinds and colours, and what is held out only where it is asked for", () => {
+  const world = new WorldOfScenes(new Random(7));
+  const looks = new Looks(new Random(7));
+  const random = new Random(8);
+  const counts = new Set<number>();
+  for (let i = 0; i < 300; i++) {
+    const held = i % 2 === 0;
+    const { answer } = world.scene(random, held).ask("describe", "en", random);
+    const shapes = answer.slice(1, -1).split("; ").map((part) => {
+      const [place, what] = part.split(", a ");
+      const [size, colour, kind] = what!.split(" ");
+      const look = {
+        size: size === "small" ? 0 : 1,
+        colour: COLOURS.findIndex(({ en }) => en === colour),
+        kind: KINDS.findIndex(({ en }) => en === kind),
+      };
+      return { place, look };
+    });
+    counts.add(shapes.length);
+    for (const  of of["colour", "kind"] as const) {
+      assertEquals(new Set(shapes.map(({ look }) => look[of])).size, shapes.length);
+    }
+    assertEquals(new Set(shapes.map(({ place }) => place)).size, shapes.length);
+    assertEquals(shapes.filter(({ look }) => looks.isHeld(look)).length, held ? 1 : 0);
+  }
+  assertEquals([...counts].sort(), [1, 2, 3, 4]);
+});
+
+for (const world of WORLDS) {
+  Deno.test(`the folder of the world ${world} is the same for the same seed`, async () => {
+    const listing = async (seed: number) => {
+      const files: Record<string, string> = {};
+      await inTempFolder(async (root) => {
+        await makeDemoFolder(root, { ...SIZES, world, seed });
+        const { dataset } = modelFolder(root);
+        for await (const { name } of Deno.readDir(dataset)) {
+          const hash = await crypto.subtle.digest(
+            "SHA-256",
+            await Deno.readFile(join(dataset, name)),
+          );
+          files[name] = new Uint8Array(hash).toHex();
+        }
+      });
+      return files;
+    };
+    const first = await listing(3);
+    assertEquals(Object.keys(first).length, 7);
+    assertEquals(await listing(3), first);
+    assert(Object.entries(await listing(4)).every(([name, hash]) => hash !== first[name]));
+  });
+}
+
 Deno.test("a bitmap is read as it was written", () => {
-  const world = new World(5);
-  const picture = world.draw("a", world.scene("a", false));
+  const picture = new SceneOfOne({ colour: 1, kind: 0, size: 0 }, [4]).draw(new Random(5));
   assertEquals(decodeBmp(encodeBmp(picture), PICTURE_SIZE ** 2), picture);
 });
 
@@ -173,13 +272,11 @@ Deno.test({
       };
       const trained = await tower("pretrain_vlm");
       assertEquals(trained.size, 23);
-      const pictures = ["--images_path", join(folder.dataset, "pretrain_images.zip")];
-      assertEquals(await sft([...seeing, ...pictures, "--save_weight", "frozen"]), 0);
+      assertEquals(await sft([...seeing, "--save_weight", "frozen"]), 0);
       assertEquals(await tower("frozen"), trained);
       assertEquals(
         await sft([
           ...seeing,
-          ...pictures,
           "--freeze_vision",
           "0",
           "--learning_rate",
