@@ -13,8 +13,15 @@ import { answer } from "../train/answers.ts";
 import { readMetricsRows } from "../train/metrics_rows.ts";
 import { weightPath } from "../train/settings.ts";
 import { CountLine } from "./count_line.ts";
-import { type Accuracy, demoPage, type ShownAnswer } from "./demo_page.ts";
-import { DEMO_WIDTH, DemoProgress, type DemoStep, demoSteps, lookCommand } from "./demo_steps.ts";
+import { type Accuracy, demoPage, type DemoResult, type ShownAnswer } from "./demo_page.ts";
+import {
+  DEMO_WIDTH,
+  DemoProgress,
+  type DemoStep,
+  demoSteps,
+  nameOf,
+  nextCommands,
+} from "./demo_steps.ts";
 import { choice, integer, path, text } from "./option_kinds.ts";
 import { parseOptions } from "./options.ts";
 
@@ -72,7 +79,7 @@ export async function run(args: readonly string[]): Promise<number> {
   const steps = demoSteps(root, sizes.seed, device);
   for (const step of steps) {
     const name = step.command[0]!;
-    const status = await progress.step(step.weight ?? name, (begun) => runStep(step, begun));
+    const status = await progress.step(nameOf(step), (begun) => runStep(step, begun));
     if (status === 0) continue;
     console.error(
       `\ndeno task ${name} ended with ${status}; type the same again to go on from there.`,
@@ -80,8 +87,8 @@ export async function run(args: readonly string[]): Promise<number> {
     return status;
   }
   console.log("\n● Questions about combinations of colour, kind and size that it never saw.");
-  const { accuracies, shown } = await examine(root, device);
-  for (const line of accuracyLines(accuracies)) console.log(line);
+  const examined = await examine(root, device);
+  for (const line of accuracyLines(examined.accuracies)) console.log(line);
   const curves = await Promise.all(
     steps.filter(({ weight }) => weight !== undefined).map(async ({ command, weight }) => {
       const file = join(root, "checkpoints", `${weight}_${DEMO_WIDTH}_metrics.jsonl`);
@@ -89,13 +96,15 @@ export async function run(args: readonly string[]): Promise<number> {
     }),
   );
   const page = join(root, "demo.html");
-  const commands = steps.map(({ command }) => ["deno", "task", ...command].join(" "));
-  await writeFileAtomic(page, demoPage({ accuracies, shown, curves, commands }));
+  const commands = steps.map((step) => ({
+    typed: ["deno", "task", ...step.command].join(" "),
+    seconds: progress.seconds.get(nameOf(step)),
+  }));
+  const next = nextCommands(root);
+  await writeFileAtomic(page, demoPage({ ...examined, curves, commands, next }));
   const minutes = (performance.now() - start) / 60_000;
-  console.log(
-    `\nThe page ${page} shows it, ${minutes.toFixed(1)} minutes after the start. Now type`,
-  );
-  console.log(`  ${lookCommand(root)}`);
+  console.log(`\nThe page ${page} shows it, ${minutes.toFixed(1)} minutes after the start.`);
+  console.log(`Now type\n${next.replaceAll(/^/gm, "  ")}`);
   return 0;
 }
 
@@ -120,7 +129,7 @@ async function runStep({ title, command, weight }: DemoStep, begun: boolean): Pr
 async function examine(
   root: string,
   device: string,
-): Promise<{ accuracies: Accuracy[]; shown: ShownAnswer[] }> {
+): Promise<Pick<DemoResult, "accuracies" | "shown" | "parameters" | "device">> {
   const folder = modelFolder(root);
   using gpu = await openTuned(device);
   using model = await loadChatModel(gpu, {
@@ -150,7 +159,12 @@ async function examine(
       own.filter((outcome) => outcome[which]).length / own.length;
     return { kind, questions: own.length, seeing: share("seeing"), blind: share("blind") };
   });
-  return { accuracies, shown: await showSome(folder.dataset, model, dataset, kinds) };
+  return {
+    accuracies,
+    shown: await showSome(folder.dataset, model, dataset, kinds),
+    parameters: model.vlm.parameters.count + model.vlm.visionParameters.count,
+    device: gpu.info.name,
+  };
 }
 
 /** Lets the model answer some questions, and saves their pictures for `deno task eval`. */

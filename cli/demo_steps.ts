@@ -60,10 +60,19 @@ export function demoSteps(root: string, seed: number, device: string): DemoStep[
   ];
 }
 
-/** The command that lets the demo's model describe pictures. */
-export function lookCommand(root: string): string {
-  return `deno task eval --root ${root} --hidden_size ${WIDTH} --temperature 0 ` +
-    `--prompt 'Describe the picture.'`;
+/** The name under which a step is remembered. */
+export function nameOf({ command, weight }: DemoStep): string {
+  return weight ?? command[0]!;
+}
+
+/** Commands that show more of the demo's model, a line each. */
+export function nextCommands(root: string): string {
+  const model = `--root ${root} --hidden_size ${WIDTH}`;
+  return [
+    `deno task eval ${model} --temperature 0 --prompt 'Describe the picture.'`,
+    `deno task chat ${model} --temperature 0`,
+    `deno task serve ${model}`,
+  ].join("\n");
 }
 
 /** Width of the demo's language model. */
@@ -74,8 +83,8 @@ interface Saved {
   readonly settings?: string;
   /** Steps that are done, and the seconds that each took. */
   readonly done?: Readonly<Record<string, number>>;
-  /** The step that has begun. */
-  readonly begun?: string | undefined;
+  /** The step that has begun, and the seconds that it took until it was interrupted. */
+  readonly begun?: { readonly name: string; readonly seconds: number } | undefined;
 }
 
 /** Remembers in a file which steps of which demo have been done. */
@@ -83,7 +92,7 @@ export class DemoProgress {
   readonly #path: string;
   readonly #settings: string;
   readonly #done: Map<string, number>;
-  #begun: string | undefined;
+  #begun: Saved["begun"];
 
   private constructor(path: string, settings: string, { done = {}, begun }: Saved) {
     this.#path = path;
@@ -113,19 +122,19 @@ export class DemoProgress {
    */
   async step(name: string, action: (begun: boolean) => Promise<number>): Promise<number> {
     if (this.#done.has(name)) return 0;
-    const begun = this.#begun === name;
-    this.#begun = name;
+    const before = this.#begun?.name === name ? this.#begun : undefined;
+    this.#begun = before ?? { name, seconds: 0 };
     await this.#write();
     const start = performance.now();
-    const status = await action(begun);
-    if (status !== 0) return status;
-    this.#done.set(name, (performance.now() - start) / 1000);
-    this.#begun = undefined;
+    const status = await action(before !== undefined);
+    const seconds = this.#begun.seconds + (performance.now() - start) / 1000;
+    if (status === 0) this.#done.set(name, seconds);
+    this.#begun = status === 0 ? undefined : { name, seconds };
     await this.#write();
-    return 0;
+    return status;
   }
 
-  /** Seconds that each step took, when it was last started. */
+  /** Seconds that each step took that has been done, with what was interrupted. */
   get seconds(): ReadonlyMap<string, number> {
     return this.#done;
   }

@@ -183,6 +183,7 @@ Deno.test("steps that are done are not done again, and one that had begun hears 
     const second = await DemoProgress.open(root, { seed: 1 });
     assertEquals(await second.step("a", doing("a", 0)), 0);
     assertEquals(await second.step("b", doing("b", 0)), 0);
+    assertEquals([...second.seconds.keys()], ["a", "b"]);
     const other = await DemoProgress.open(root, { seed: 2 });
     await other.step("a", doing("a", 0));
     assertEquals(calls, ["a false", "b false", "b true", "a false"]);
