@@ -61,7 +61,7 @@ const STYLE = /* css */ `
 .legend .bad::before { background: var(--second); }
 .shown { display: grid; grid-template-columns: repeat(auto-fill, minmax(270px, 1fr)); gap: 14px; }
 .shown figure { flex-direction: row; justify-content: start; align-items: center; gap: 16px; padding: 12px; }
-.shown img { flex: none; width: 96px; height: 96px; image-rendering: pixelated; border-radius: 8px; }
+.shown img { flex: none; width: 96px; height: 96px; image-rendering: pixelated; border-radius: 8px; outline: 1px solid var(--faint); }
 .shown figcaption { display: block; margin: 0; min-width: 0; overflow-wrap: anywhere; line-height: 1.4; }
 .shown .q { font-size: 13px; color: var(--soft); }
 .shown b { display: block; margin-top: 4px; font-weight: 600; }

@@ -75,7 +75,8 @@ export class WorldOfScenes implements World {
   scene(random: Random, held: boolean): Scene {
     const places = shuffled(PLACES.length, random);
     const looks = [this.#looks.draw(random, held)];
-    for (let count = 1 + random.below(NUMBERS.length); looks.length < count;) {
+    const count = 1 + random.below(NUMBERS.length);
+    while (looks.length < count) {
       const next = this.#looks.draw(random, false);
       const differs = ({ colour, kind }: Look) => colour !== next.colour && kind !== next.kind;
       if (looks.every(differs)) looks.push(next);

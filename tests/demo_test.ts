@@ -132,8 +132,8 @@ Deno.test("scenes show shapes of different kinds and colours, and what is held o
       return { place, look };
     });
     counts.add(shapes.length);
-    for (const  of of["colour", "kind"] as const) {
-      assertEquals(new Set(shapes.map(({ look }) => look[of])).size, shapes.length);
+    for (const which of ["colour", "kind"] as const) {
+      assertEquals(new Set(shapes.map(({ look }) => look[which])).size, shapes.length);
     }
     assertEquals(new Set(shapes.map(({ place }) => place)).size, shapes.length);
     assertEquals(shapes.filter(({ look }) => looks.isHeld(look)).length, held ? 1 : 0);
