@@ -14,7 +14,14 @@ function worldTest(name: string, body: (root: string) => Promise<void>): void {
   const fn = async () => {
     const root = await Deno.makeTempDir();
     try {
-      await makeDemoFolder(root, { seed: 3, texts: 1, captions: 600, dialogues: 1, questions: 1 });
+      await makeDemoFolder(root, {
+        world: "one",
+        seed: 3,
+        texts: 1,
+        captions: 600,
+        dialogues: 1,
+        questions: 1,
+      });
       const { tokenizer, config } = byteTokenizer();
       const write = (name: string, value: unknown) =>
         Deno.writeTextFile(join(root, "model", name), JSON.stringify(value));
