@@ -276,7 +276,7 @@ export class BatchDecoder implements Disposable {
       const hidden = language.forward(x, { cache: this.#cache, rows, longest });
       tokens = sampler.draw(linear(hidden, language.embedding), step);
       advance(rows);
-      gpu.submit(); // the device begins while the next is recorded
+      if (!gpu.info.software) gpu.submit(); // a device apart begins while the next is recorded
     }
     return { sequences, tokens: sampler.read() };
   }

@@ -168,7 +168,7 @@ export class Decoder implements Disposable {
       const hidden = language.forward(embedding(language.embedding, token), context);
       logits = step.keep(linear(hidden, language.embedding));
       advance(rows);
-      gpu.submit(); // the device begins while the next is recorded
+      if (!gpu.info.software) gpu.submit(); // a device apart begins while the next is recorded
     }
     this.#setLogits(scope.release(logits));
     const read = gpu.recordRead(drawn);
