@@ -276,7 +276,7 @@ gpuTest("weights in 8 bits take 1⅛ bytes each, and no float32 is kept beside",
 });
 
 gpuTest(
-  "an answer takes one submit a token, a readback for several, and few dispatches",
+  "an answer takes a submit a token at most, a readback for several, and few dispatches",
   async (gpu) => {
     using vlm = await goldenVlm(gpu, "dense");
     using decoder = new Decoder(vlm, 128);

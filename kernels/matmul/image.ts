@@ -19,7 +19,7 @@ export function imageFormat(dtype: Dtype): ImageFormat {
   return isHalf(dtype) ? { texel: "rgba32uint", numbers: 8 } : { texel: "rgba32float", numbers: 4 };
 }
 
-/** Texels of a row of `k` numbers; in 8 bits each 128 numbers have one more, for the scales of their blocks. */
+/** Texels of a row of `k` numbers; in 8 bits each 128 numbers have one before them, for the scales of their blocks. */
 export function rowTexels(dtype: Dtype, k: number): number {
   return Math.ceil(k / imageFormat(dtype).numbers) + (dtype === "q8" ? Math.ceil(k / 128) : 0);
 }
@@ -81,11 +81,12 @@ function texelOf(dtype: Dtype): string {
     return `fn texel(row: u32, t: u32) -> vec4u {
   let blocks = p.quads / 8u;
   let first = row * blocks;
-  if (t < 2u * blocks) {
-    let at = (first + t / 2u) * 9u + 1u + t % 2u * 4u;
+  if (t % 9u > 0u) {
+    let part = t / 9u * 8u + t % 9u - 1u;
+    let at = (first + part / 2u) * 9u + 1u + part % 2u * 4u;
     return vec4u(b[at], b[at + 1u], b[at + 2u], b[at + 3u]);
   }
-  let block = (t - 2u * blocks) * 4u;
+  let block = t / 9u * 4u;
   return vec4u(${[0, 1, 2, 3].map((i) => `b[(first + min(block + ${i}u, blocks - 1u)) * 9u]`)});
 }`;
   }

@@ -129,6 +129,7 @@ function fill(
 function chunks(dtype: Product["b"]["dtype"], m: number, k: number): string[] {
   const quads = k / 4, each = imageFormat(dtype).numbers / 4;
   const load = (t: number) => `textureLoad(image, vec2u(${t * LANES}u + sgi, block))`;
+  const place = (t: number) => dtype === "q8" ? t + Math.floor(t / 8) + 1 : t;
   const scale = (q: number) => `s${Math.floor(q / 32)}.${"xyzw"[Math.floor(q / 8) % 4]}`;
   const values = (q: number): string => {
     const word = (i: number) => `t${Math.floor(q / each)}.${"xyzw"[i]}`;
@@ -141,7 +142,7 @@ function chunks(dtype: Product["b"]["dtype"], m: number, k: number): string[] {
     const own = range(Math.min(step, quads - chunk * step)).map((i) => chunk * step + i);
     const texels = [...new Set(own.map((q) => Math.floor(q / each)))];
     const scales = dtype === "q8" && own[0]! % 32 === 0
-      ? `let s${own[0]! / 32} = bitcast<vec4f>(${load(Math.ceil(quads / each) + own[0]! / 32)});`
+      ? `let s${own[0]! / 32} = bitcast<vec4f>(${load(9 * own[0]! / 32)});`
       : "";
     const products = own.map((q) =>
       m === 1
@@ -152,7 +153,7 @@ function chunks(dtype: Product["b"]["dtype"], m: number, k: number): string[] {
         } }`
     );
     return `${scales} {
-    ${texels.map((t) => `let t${t} = ${load(t)};`).join(" ")}
+    ${texels.map((t) => `let t${t} = ${load(place(t))};`).join(" ")}
     ${own.map((q) => `let v${q} = ${values(q)};`).join(" ")}
     ${products.join("\n    ")}
   }`;
