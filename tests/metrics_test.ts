@@ -33,7 +33,7 @@ Deno.test("CIDEr is the reference implementation's", () => {
   assertAlmostEquals(mean(each), captions.cider, 1e-12);
 });
 
-Deno.test("captions are split as COCO's evaluation splits them by Stanford's tokenizer", () => {
+Deno.test("captions are split as COCO's evaluation splits them", () => {
   for (const [text, tokens] of raw.tokens) {
     assertEquals(captionTokens(text!).join(" "), tokens!.trim(), text);
   }

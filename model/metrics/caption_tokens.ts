@@ -10,7 +10,7 @@ const UNSPACED = /[\p{Script=Han}\p{Script=Hiragana}\p{Script=Katakana}]/gu;
 const UNSPACED_MARKS = /[。，、；：？！]/g;
 
 /**
- * Splits a caption as COCO's evaluation (`pycocoevalcap`) does before it scores: Stanford's tokens in lower case
+ * Splits a caption as COCO's evaluation (`pycocoevalcap`) does before it scores: the Penn Treebank's tokens in lower case
  * (`isn't` is `is n't`, `man's` is `man 's`, `(` is `-lrb-`), punctuation left out.
  *
  * Letters of scripts that are written without spaces (Han, kana) are tokens by themselves, as is usual where Chinese captions
