@@ -13,6 +13,7 @@
 import { parseArgs } from "node:util";
 import { formatBytes } from "../kernels/runtime/memory.ts";
 import { makeOriginalFolder } from "../tests/support/original_folder.ts";
+import { Contestant } from "./support/contestant.ts";
 
 interface Step {
   seconds: number;
@@ -47,39 +48,9 @@ const WORKLOADS: Record<string, { lengths: number[]; answer: number; padded: num
   decode: { lengths: [246], answer: 32, padded: 640 },
 };
 
-/** A process that takes a step when asked. */
-class Contestant {
+/** A process that takes a step when asked, and the steps that it has taken. */
+class StepContestant extends Contestant<Step> {
   readonly steps: Step[] = [];
-  readonly name: string;
-  readonly #process: Deno.ChildProcess;
-  readonly #input: WritableStreamDefaultWriter<Uint8Array<ArrayBuffer>>;
-  readonly #output: ReadableStreamDefaultReader<string>;
-  #read = "";
-
-  constructor(name: string, command: string, args: string[]) {
-    this.name = name;
-    this.#process = new Deno.Command(command, { args, stdin: "piped", stdout: "piped" }).spawn();
-    this.#input = this.#process.stdin.getWriter();
-    this.#output = this.#process.stdout.pipeThrough(new TextDecoderStream()).getReader();
-  }
-
-  async step(): Promise<Step> {
-    await this.#input.write(new TextEncoder().encode("\n"));
-    while (!this.#read.includes("\n")) {
-      const { value, done } = await this.#output.read();
-      if (done) throw new Error(`${this.name} ended early`);
-      this.#read += value;
-    }
-    const [line, ...rest] = this.#read.split("\n");
-    this.#read = rest.join("\n");
-    return JSON.parse(line!);
-  }
-
-  async end(): Promise<void> {
-    await this.#input.close();
-    await this.#output.cancel();
-    await this.#process.status;
-  }
 }
 
 /** The path of a file beside this one. */
@@ -99,20 +70,20 @@ async function check(): Promise<void> {
   }
 }
 
-function contestants(stage: string): Contestant[] {
+function contestants(stage: string): StepContestant[] {
   const { lengths, answer, padded } = WORKLOADS[stage]!;
   const { hidden_size, num_hidden_layers, batch_size } = given;
   const moe = given.use_moe ? ["--use_moe"] : [];
   const shape = ["--hidden_size", hidden_size, "--num_hidden_layers", num_hidden_layers];
   const same = ["--stage", stage, ...shape, "--batch_size", batch_size, ...moe];
   const torch = (name: string, ...flags: string[]) =>
-    new Contestant(name, given.python, [
+    new StepContestant(name, given.python, [
       ...[file("pytorch/step.py"), "--wait", ...same, "--device", given.torch_device],
       ...["--answer", `${answer}`, "--max_seq_len", `${padded}`],
       ...["--lengths", ...lengths.map(String), ...flags],
     ]);
   const glimpse = (name: string, ...flags: string[]) =>
-    new Contestant(name, Deno.execPath(), [
+    new StepContestant(name, Deno.execPath(), [
       ...["run", "-A", file("versus/step.ts"), ...same, "--device", given.device],
       ...["--answer", `${answer}`, "--lengths", lengths.join(), ...flags],
     ]);
@@ -129,9 +100,9 @@ function median(values: number[]): number {
   return values.sort((a, b) => a - b)[Math.floor(values.length / 2)]!;
 }
 
-function table(all: readonly Contestant[]): string {
-  const seconds = ({ steps }: Contestant) => median(steps.map(({ seconds }) => seconds));
-  const processor = ({ steps }: Contestant) => median(steps.map((step) => step.cpu_seconds));
+function table(all: readonly StepContestant[]): string {
+  const seconds = ({ steps }: StepContestant) => median(steps.map(({ seconds }) => seconds));
+  const processor = ({ steps }: StepContestant) => median(steps.map((step) => step.cpu_seconds));
   const rows = all.map((one) => {
     const { samples, tokens } = one.steps[0]!;
     const host = one.steps.map((step) => step.hostSeconds).filter((x) => x !== undefined);
@@ -165,9 +136,9 @@ const model = given.use_moe ? "MoE, " : "";
 if (given.check) await check();
 for (const stage of given.check ? [] : given.only.split(",")) {
   const all = contestants(stage);
-  for (const one of all) await one.step(); // compiles
+  for (const one of all) await one.ask(); // compiles
   for (let round = 0; round < Number(given.rounds); round++) {
-    for (const one of all) one.steps.push(await one.step());
+    for (const one of all) one.steps.push(await one.ask());
   }
   for (const one of all) await one.end();
   const batch = stage === "decode" ? 1 : given.batch_size;

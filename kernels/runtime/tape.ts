@@ -129,11 +129,6 @@ export class Tape implements Disposable {
     return { grad, accumulate: false };
   }
 
-  /** The gradient that flowed to a tensor that is no parameter, for tests. It stays the tape's. */
-  gradOf(tensor: Tensor): Tensor | undefined {
-    return tensor.grad ?? this.#grads.get(tensor);
-  }
-
   /**
    * Plays the tape backward from `outputs`, freeing what each operation had saved as it passes.
    *
