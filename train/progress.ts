@@ -11,6 +11,10 @@ export interface Progress {
   readonly step: number;
   /** Batches of an epoch. */
   readonly steps: number;
+  /** Batches of this epoch that an earlier process has done. */
+  readonly begun: number;
+  /** Updates after which the run ends early; `Infinity` for never. */
+  readonly maxSteps: number;
 }
 
 /** What a terminal shows beside an update's own numbers. */
@@ -21,17 +25,14 @@ export interface Resources {
   readonly memory: number;
 }
 
-/** The original's log line. */
-export function logLine(
-  at: Progress,
+/** The original's log line, with the minutes that the epoch still takes. */
+function logLine(
+  { epoch, epochs, step, steps }: Progress,
   { loss, aux_loss, lr }: StepMetrics,
-  epochSeconds: number,
+  minutes: number,
 ): string {
-  const minutes = Math.floor(epochSeconds / (at.step + 1) * at.steps / 60) -
-    Math.floor(epochSeconds / 60);
-  return `Epoch:[${at.epoch}/${at.epochs}](${at.step}/${at.steps}) loss:${
-    (loss + aux_loss).toFixed(6)
-  } ` +
+  const total = (loss + aux_loss).toFixed(6);
+  return `Epoch:[${epoch}/${epochs}](${step}/${steps}) loss:${total} ` +
     `lr:${lr.toFixed(12)} epoch_Time:${minutes.toFixed(1)}min:`;
 }
 
@@ -55,12 +56,11 @@ export class ProgressReport {
   readonly #logInterval: number;
   readonly #print: (text: string) => void;
   readonly #rank: number;
-  readonly #started = performance.now();
-  #epochStarted = this.#started;
   #epoch = 0;
+  #epochSeconds = 0;
+  #epochUpdates = 0;
   #logged = 0;
-  #compiled = this.#started;
-  #first: Progress | undefined;
+  #compiled = performance.now();
   #smoothed = NaN;
   #tokensPerSecond = NaN;
   #samplesPerSecond = NaN;
@@ -84,12 +84,12 @@ export class ProgressReport {
   /** Shows an update. */
   show(at: Progress, metrics: StepMetrics, resources: Resources): void {
     if (this.#rank > 0) return;
-    const now = performance.now();
     if (at.epoch !== this.#epoch) {
-      [this.#epoch, this.#epochStarted] = [at.epoch, now - metrics.seconds * 1000];
-      this.#logged = 0;
+      this.#epoch = at.epoch;
+      this.#epochSeconds = this.#epochUpdates = this.#logged = 0;
     }
-    this.#first ??= at;
+    this.#epochSeconds += metrics.seconds;
+    this.#epochUpdates++;
     const blend = (old: number, value: number) =>
       Number.isNaN(old) ? value : 0.9 * old + 0.1 * value;
     this.#smoothed = blend(this.#smoothed, metrics.loss);
@@ -99,11 +99,12 @@ export class ProgressReport {
       this.#paddedPerSecond,
       resources.paddedTokens / metrics.seconds,
     );
-    if (this.#terminal) this.#print(`\r\x1b[2K${this.#line(at, metrics, resources, now)}`);
+    if (this.#terminal) this.#print(`\r\x1b[2K${this.#line(at, metrics, resources)}`);
     else {
       const due = (step: number) => Math.floor(step / this.#logInterval);
       if (due(at.step) > due(this.#logged) || at.step === at.steps) {
-        this.#print(logLine(at, metrics, (now - this.#epochStarted) / 1000) + "\n");
+        const minutes = this.#perBatch(at) * (at.steps - at.step) / 60;
+        this.#print(logLine(at, metrics, minutes) + "\n");
       }
       this.#logged = at.step;
     }
@@ -132,18 +133,21 @@ export class ProgressReport {
 
   /** Ends the line that is being rewritten. */
   end(): void {
-    if (this.#terminal && this.#first) this.#print("\n");
+    if (this.#terminal && this.#epoch > 0) this.#print("\n");
   }
 
-  #line(
-    at: Progress,
-    { lr, grad_norm }: StepMetrics,
-    { memory }: Resources,
-    now: number,
-  ): string {
-    const done = ({ epoch, step }: Progress) => (epoch - 1) * at.steps + step;
-    const since = done(at) - done(this.#first!) + 1;
-    const left = (at.epochs * at.steps - done(at)) * (now - this.#started) / 1000 / since;
+  /** Seconds that a batch of this epoch takes. */
+  #perBatch({ step, begun }: Progress): number {
+    return this.#epochSeconds / (step - begun);
+  }
+
+  #line(at: Progress, { step, lr, grad_norm }: StepMetrics, { memory }: Resources): string {
+    const batches = (at.epochs - at.epoch + 1) * at.steps - at.step;
+    const updates = at.maxSteps - step;
+    const left = Math.min(
+      this.#perBatch(at) * batches,
+      this.#epochSeconds / this.#epochUpdates * updates,
+    );
     return [
       `epoch ${at.epoch}/${at.epochs}`,
       `step ${at.step}/${at.steps}`,

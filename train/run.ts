@@ -211,10 +211,13 @@ class TrainingRun implements Disposable {
   }
 
   #show(updates: readonly Update[]): void {
-    const { epochs } = this.#settings;
-    const steps = this.#data.train.stepsPerEpoch;
-    for (const { metrics, batch } of updates) {
-      this.#watch.update({ epoch: metrics.epoch, epochs, step: batch, steps }, metrics);
+    const { epochs, maxSteps = Infinity } = this.#settings;
+    const { start, data } = this.#parts;
+    const steps = data.train.stepsPerEpoch;
+    for (const { metrics, batch: step } of updates) {
+      const { epoch } = metrics;
+      const begun = epoch === start.epoch + 1 ? start.step : 0;
+      this.#watch.update({ epoch, epochs, step, steps, begun, maxSteps }, metrics);
     }
   }
 
