@@ -137,7 +137,8 @@ export async function run(args: readonly string[]): Promise<number> {
   if (o.weight.length === 0) throw new UsageError("--weight names no weights.");
   const twice = o.weight.find((name, i) => o.weight.indexOf(name) < i);
   if (twice !== undefined) throw new UsageError(`--weight names ${twice} twice.`);
-  await requireHosts(o.image_hosts);
+  await requireNetwork("host", [o.host]);
+  await requireNetwork("image_hosts", o.image_hosts);
   const apiKey = Deno.env.get("GLIMPSE_API_KEY") || undefined;
   using stack = new DisposableStack();
   const gpu = stack.use(await openTuned(o.device));
@@ -189,15 +190,16 @@ export async function run(args: readonly string[]): Promise<number> {
   return 0;
 }
 
-/** Makes sure that pictures may be fetched from where they are to be fetched, before anybody asks. */
-async function requireHosts(hosts: readonly string[]): Promise<void> {
-  for (const host of hosts) {
-    const named = host.includes("*") ? {} : { host };
-    const { state } = await Deno.permissions.query({ name: "net", ...named });
+/** Makes sure that an option's hosts may be used before a model is loaded. */
+async function requireNetwork(option: string, hosts: readonly string[]): Promise<void> {
+  const net = { name: "net" } as const;
+  for (const name of hosts) {
+    const host = name.includes(":") ? `[${name}]` : name;
+    const { state } = await Deno.permissions.query(host.includes("*") ? net : { ...net, host });
     if (state === "granted") continue;
     throw new UsageError(
-      `--image_hosts needs the network, which this task has not; start it as \`deno run --allow-read ` +
-        `--allow-ffi --allow-env --allow-net cli.ts serve --image_hosts ${hosts.join(",")} …\`.`,
+      `--${option} ${hosts} needs the network, which this task has not; start it as \`deno run --allow-read ` +
+        `--allow-ffi --allow-env --allow-net cli.ts serve --${option} ${hosts} …\`.`,
     );
   }
 }
