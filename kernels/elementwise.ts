@@ -64,11 +64,6 @@ export function addInto(into: Tensor, from: Tensor): void {
   elementwise("add", "a + b", [into, from], into);
 }
 
-/** Multiplies a tensor by a number, in place, outside of the tape. */
-export function scaleInPlace(x: Tensor, factor: number): void {
-  elementwise("scale", "a * s", [x], x, factor);
-}
-
 /** Sets every element, outside of the tape. */
 export function fill(x: Tensor, value: number): void {
   elementwise("fill", "T(s)", [x], x, value);
