@@ -2,7 +2,7 @@ import type { Gpu } from "./runtime/gpu.ts";
 import type { Kernel } from "./runtime/kernel.ts";
 import type { Tensor } from "./runtime/tensor.ts";
 import { type Vectors, vectors } from "./runtime/vectors.ts";
-import { entry } from "./runtime/wgsl.ts";
+import { entry, setOrAdd } from "./runtime/wgsl.ts";
 
 const SIZE = 64;
 
@@ -77,7 +77,7 @@ ${
   if (i < p.n) {
     let v = x[i];
     let g = dy[i] * (gate(v) + v * slope(v));
-    if (p.accumulate == 1u) { dx[i] += g; } else { dx[i] = g; }
+    ${setOrAdd("dx[i]", "g")}
   }`,
       )
     }`);

@@ -1,5 +1,5 @@
 import type { Tensor } from "./runtime/tensor.ts";
-import { entry } from "./runtime/wgsl.ts";
+import { entry, setOrAdd } from "./runtime/wgsl.ts";
 
 const SIZE = 64;
 const BLOCK = 64;
@@ -37,7 +37,7 @@ export function columnSums(
       sum += ${expression};
     }
     let o = workgroup.y * p.width + column;
-    if (p.accumulate == 1u) { out[o] += sum; } else { out[o] = sum; }
+    ${setOrAdd("out[o]", "sum")}
   }`;
     return `
 ${inputs.map((_, i) => `@group(0) @binding(${i}) var<storage, read> t${i}: array<f32>;`).join("\n")}

@@ -1,12 +1,11 @@
 import { product } from "./matmul.ts";
 import { sumOf } from "./reduce.ts";
+import { type RowKernel, runRows } from "./row_kernel.ts";
 import { ShapeError } from "./runtime/errors.ts";
 import type { Gpu } from "./runtime/gpu.ts";
-import { f32, type Kernel, roundUp } from "./runtime/kernel.ts";
+import { f32, roundUp } from "./runtime/kernel.ts";
 import { precisionOf } from "./runtime/precision.ts";
 import type { Tensor } from "./runtime/tensor.ts";
-import { type Vectors, vectors } from "./runtime/vectors.ts";
-import { entry, reductions, rowLanes } from "./runtime/wgsl.ts";
 import { scaleBy } from "./scale_by.ts";
 
 /** Bytes of logits that exist at once, if rows are not longer. */
@@ -27,52 +26,43 @@ export interface CrossEntropyOptions {
 }
 
 /** Writes each row's loss and turns its logits into their gradient, if that is wanted. */
-function lossKernel(gpu: Gpu, { size, code }: Vectors, weighted: boolean): Kernel {
-  return gpu.kernel(`cross_entropy/${size}${weighted ? "/weighted" : ""}`, () => {
-    const lanes = rowLanes(gpu.info);
-    const column = size === 4 ? "vec4u(4u * i) + vec4u(0u, 1u, 2u, 3u)" : "i";
-    const picked = size === 4 ? "logits[start + label / 4u][label % 4u]" : "logits[start + label]";
-    return `${code}
-struct Params { rows: u32, width: u32, weight: f32, gradient: u32, gradientWeight: f32 }
-@group(0) @binding(0) var<storage, read_write> logits: array<T>;
-@group(0) @binding(1) var<storage, read> targets: array<u32>;
-@group(0) @binding(2) var<storage, read_write> losses: array<f32>;
-${weighted ? "@group(0) @binding(3) var<storage, read> weights: array<f32>;" : ""}
-@group(0) @binding(${weighted ? 4 : 3}) var<uniform> p: Params;
-${reductions(gpu, lanes)}
-fn largest(v: T) -> f32 { return ${size === 4 ? "max(max(v.x, v.y), max(v.z, v.w))" : "v"}; }
-${
-      entry(
-        gpu,
-        lanes,
-        `let row = min(group, p.rows - 1u);
-  let start = row * p.width;
-  let label = targets[row];
-  let chosen = ${picked};
+function lossKernel(weighted: boolean): RowKernel {
+  const rowWeight = weighted ? "weights[row]" : "1.0";
+  return {
+    name: `cross_entropy${weighted ? "/weighted" : ""}`,
+    reads: ["targets: u32", ...weighted ? ["weights: f32"] : []],
+    writes: ["logits: T", "losses: f32"],
+    params: ["weight: f32", "gradient: u32", "gradientWeight: f32"],
+    code: (each, size) => {
+      const [chosen, columns, labels] = size === 4
+        ? [
+          "[start + label / 4u][label % 4u]",
+          "vec4u(4u * i) + vec4u(0u, 1u, 2u, 3u)",
+          "vec4u(label)",
+        ]
+        : ["[start + label]", "i", "label"];
+      return {
+        reduce: `let label = targets[row];
+  let chosen = logits${chosen};
   var most = T(-3.40282346e38);
-  for (var i = lane; i < p.width; i += ${lanes}u) { most = max(most, logits[start + i]); }
+  ${each("most = max(most, logits[at]);")}
   let top = maxOver(largest(most), lane);
   var sums = T(0.0);
-  for (var i = lane; i < p.width; i += ${lanes}u) { sums += exp(logits[start + i] - top); }
-  let sum = sumOver(total(sums), lane);
-  let rowWeight = ${weighted ? "weights[row]" : "1.0"};
-  if (group < p.rows) {
-    if (lane == 0u) { losses[row] = p.weight * rowWeight * (log(sum) + top - chosen); }
+  ${each("sums += exp(logits[at] - top);")}
+  let sum = sumOver(total(sums), lane);`,
+        write:
+          `if (lane == 0u) { losses[row] = p.weight * ${rowWeight} * (log(sum) + top - chosen); }
     if (p.gradient == 1u) {
-      let weight = p.gradientWeight * rowWeight;
+      let weight = p.gradientWeight * ${rowWeight};
       let share = weight / sum;
-      for (var i = lane; i < p.width; i += ${lanes}u) {
-        let at = ${column};
-        let probability = exp(logits[start + i] - top) * share;
-        logits[start + i] = probability - select(T(0.0), T(weight), at == ${
-          size === 4 ? "vec4u(label)" : "label"
-        });
-      }
-    }
-  }`,
-      )
-    }`;
-  });
+      ${
+            each(`let probability = exp(logits[at] - top) * share;
+        logits[at] = probability - select(T(0.0), T(weight), ${columns} == ${labels});`)
+          }
+    }`,
+      };
+    },
+  };
 }
 
 function chunkSize(gpu: Gpu, rows: number, width: number, wanted?: number): number {
@@ -127,22 +117,17 @@ function losses(
   const labels = gpu.tensor(targets, [rows], "targets");
   const chunk = chunkSize(gpu, rows, vocabulary, chunkRows);
   const buffer = gpu.empty([chunk, vocabulary], "float32", "logits");
-  const v = vectors(vocabulary);
+  const kernel = lossKernel(rowWeights !== undefined);
   for (let start = 0; start < rows; start += chunk) {
     const count = Math.min(chunk, rows - start);
     const part = (x: Tensor, n = 1) => x.view([count, n], start * n);
     const logits = buffer.view([count, vocabulary]);
     const x = part(hidden, width);
     product("NT", x, head, logits, { m: count, n: vocabulary, k: width });
-    const bindings = [
-      logits,
-      part(labels),
-      part(out.rows),
-      ...rowWeights ? [part(rowWeights)] : [],
-    ];
     const wanted = Number(gradients.hidden || gradients.head);
-    const params = [count, vocabulary / v.size, f32(weight), wanted, f32(gradientWeight)];
-    gpu.run(lossKernel(gpu, v, rowWeights !== undefined), bindings, params, count);
+    const read = [labels, ...rowWeights ? [rowWeights] : []];
+    const tensors = [...read.map((x) => part(x)), logits, part(out.rows)];
+    runRows(kernel, logits, tensors, [f32(weight), wanted, f32(gradientWeight)]);
     if (out.dhidden) {
       const dx = part(out.dhidden, width);
       product("NN", logits, head, dx, { m: count, n: width, k: vocabulary });

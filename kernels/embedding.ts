@@ -4,7 +4,7 @@ import type { Gpu } from "./runtime/gpu.ts";
 import type { Kernel } from "./runtime/kernel.ts";
 import type { Tensor } from "./runtime/tensor.ts";
 import { type Vectors, vectors } from "./runtime/vectors.ts";
-import { entry } from "./runtime/wgsl.ts";
+import { entry, setOrAdd } from "./runtime/wgsl.ts";
 
 const SIZE = 64;
 /** Rows that one sum takes at most, so that a token which is everywhere does not take forever. */
@@ -112,7 +112,7 @@ ${
     var v = T(0.0);
     for (var j = index[p.count + sum]; j < end; j++) { v += x[index[terms + j] * p.width + column]; }
     let o = index[sum] * p.width + column;
-    if (p.accumulate == 1u) { y[o] += v; } else { y[o] = v; }
+    ${setOrAdd("y[o]", "v")}
   }`,
       )
     }`);

@@ -1,9 +1,10 @@
 import { scale } from "./elementwise.ts";
+import { type RowKernel, runRows } from "./row_kernel.ts";
 import type { Gpu } from "./runtime/gpu.ts";
 import type { Kernel } from "./runtime/kernel.ts";
 import type { Tensor } from "./runtime/tensor.ts";
 import { type Vectors, vectors } from "./runtime/vectors.ts";
-import { entry, reductions, rowLanes } from "./runtime/wgsl.ts";
+import { entry, reductions, rowLanes, setOrAdd } from "./runtime/wgsl.ts";
 
 const SIZE = 64;
 /** Vectors that one workgroup adds up. */
@@ -79,7 +80,7 @@ ${
           `let i = group * ${SIZE}u + lane;
   if (i < p.n) {
     let g = T(dy[0]);
-    if (p.accumulate == 1u) { dx[i] += g; } else { dx[i] = g; }
+    ${setOrAdd("dx[i]", "g")}
   }`,
         )
       }`);
@@ -95,6 +96,21 @@ export function mean(x: Tensor): Tensor {
   return scope.keep(scale(sum(x), 1 / x.size));
 }
 
+const ARGMAX: RowKernel = {
+  name: "argmax",
+  reads: ["x: f32"],
+  writes: ["y: u32"],
+  scalar: true,
+  code: (each) => ({
+    reduce: `var best = -3.40282346e38;
+  var column = p.width - 1u;
+  ${each("let v = x[at]; if (v > best) { best = v; column = i; }")}
+  let isBest = best == maxOver(best, lane);
+  let first = -maxOver(select(-16777216.0, -f32(column), isBest), lane);`,
+    write: "if (lane == 0u) { y[row] = min(u32(first), p.width - 1u); }",
+  }),
+};
+
 /**
  * The column of each row's largest element; the first of equal ones.
  *
@@ -102,31 +118,7 @@ export function mean(x: Tensor): Tensor {
  * @returns uint32, one a row.
  */
 export function argmax(x: Tensor): Tensor {
-  const { gpu, rows, width } = x;
-  const lanes = rowLanes(gpu.info);
-  const y = gpu.empty([rows], "uint32", "argmax");
-  const kernel = gpu.kernel("argmax", () => `
-struct Params { rows: u32, width: u32 }
-@group(0) @binding(0) var<storage, read> x: array<f32>;
-@group(0) @binding(1) var<storage, read_write> y: array<u32>;
-@group(0) @binding(2) var<uniform> p: Params;
-${reductions(gpu, lanes)}
-${
-    entry(
-      gpu,
-      lanes,
-      `let row = min(group, p.rows - 1u);
-  let start = row * p.width;
-  var best = -3.40282346e38;
-  var at = p.width - 1u;
-  for (var i = lane; i < p.width; i += ${lanes}u) {
-    let v = x[start + i];
-    if (v > best) { best = v; at = i; }
-  }
-  let first = -maxOver(select(-16777216.0, -f32(at), best == maxOver(best, lane)), lane);
-  if (group < p.rows && lane == 0u) { y[row] = min(u32(first), p.width - 1u); }`,
-    )
-  }`);
-  gpu.run(kernel, [x, y], [rows, width], rows);
+  const y = x.gpu.empty([x.rows], "uint32", "argmax");
+  runRows(ARGMAX, x, [x, y]);
   return y;
 }

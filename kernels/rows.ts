@@ -4,7 +4,7 @@ import type { Kernel } from "./runtime/kernel.ts";
 import { HALF, isHalf, reader } from "./runtime/precision.ts";
 import type { Dtype, Tensor } from "./runtime/tensor.ts";
 import { type Vectors, vectors } from "./runtime/vectors.ts";
-import { entry, rowLanes } from "./runtime/wgsl.ts";
+import { entry, rowLanes, setOrAdd } from "./runtime/wgsl.ts";
 
 // `most` is the last row of the matrix that `rows` points into, `width` counts vectors
 const PARAMS = "struct Params { count: u32, width: u32, most: u32, accumulate: u32 }";
@@ -36,7 +36,7 @@ ${
       overRows(
         gpu,
         `let v = ${x.read(size, "at + i")};
-      if (p.accumulate == 1u) { y[start + i] += v; } else { y[start + i] = v; }`,
+      ${setOrAdd("y[start + i]", "v")}`,
       )
     }`);
 }
@@ -52,7 +52,7 @@ ${code}
 ${
       overRows(
         gpu,
-        "if (p.accumulate == 1u) { y[at + i] += x[start + i]; } else { y[at + i] = x[start + i]; }",
+        setOrAdd("y[at + i]", "x[start + i]"),
       )
     }`);
 }

@@ -1,7 +1,7 @@
 import { f32 } from "./runtime/kernel.ts";
 import type { Tensor } from "./runtime/tensor.ts";
 import { vectors } from "./runtime/vectors.ts";
-import { entry } from "./runtime/wgsl.ts";
+import { entry, setOrAdd } from "./runtime/wgsl.ts";
 
 const SIZE = 64;
 
@@ -34,7 +34,7 @@ ${
         `let i = group * ${SIZE}u + lane;
   if (i < p.n) {
     let v = x[i] * (s[0] * p.factor);
-    if (p.accumulate == 1u) { ${y ? "y" : "x"}[i] += v; } else { ${y ? "y" : "x"}[i] = v; }
+    ${setOrAdd(`${y ? "y" : "x"}[i]`, "v")}
   }`,
       )
     }`);

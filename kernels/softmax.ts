@@ -1,65 +1,36 @@
-import type { Gpu } from "./runtime/gpu.ts";
-import type { Kernel } from "./runtime/kernel.ts";
+import { type RowKernel, runRows } from "./row_kernel.ts";
 import type { Tensor } from "./runtime/tensor.ts";
-import { entry, reductions, rowLanes } from "./runtime/wgsl.ts";
+import { setOrAdd } from "./runtime/wgsl.ts";
 
-const PARAMS = `struct Params { rows: u32, width: u32, accumulate: u32 }`;
-
-function forwardKernel(gpu: Gpu): Kernel {
-  return gpu.kernel("softmax", () => {
-    const lanes = rowLanes(gpu.info);
-    return `${PARAMS}
-@group(0) @binding(0) var<storage, read> x: array<f32>;
-@group(0) @binding(1) var<storage, read_write> y: array<f32>;
-@group(0) @binding(2) var<uniform> p: Params;
-${reductions(gpu, lanes)}
-${
-      entry(
-        gpu,
-        lanes,
-        `let start = min(group, p.rows - 1u) * p.width;
-  var most = -3.40282346e38;
-  for (var i = lane; i < p.width; i += ${lanes}u) { most = max(most, x[start + i]); }
-  let top = maxOver(most, lane);
-  var sum = 0.0;
-  for (var i = lane; i < p.width; i += ${lanes}u) { sum += exp(x[start + i] - top); }
-  let r = 1.0 / sumOver(sum, lane);
-  if (group < p.rows) {
-    for (var i = lane; i < p.width; i += ${lanes}u) { y[start + i] = exp(x[start + i] - top) * r; }
-  }`,
-      )
-    }`;
-  });
-}
+const FORWARD: RowKernel = {
+  name: "softmax",
+  reads: ["x: T"],
+  writes: ["y: T"],
+  code: (each) => ({
+    reduce: `var most = T(-3.40282346e38);
+  ${each("most = max(most, x[at]);")}
+  let top = maxOver(largest(most), lane);
+  var sum = T(0.0);
+  ${each("sum += exp(x[at] - top);")}
+  let r = 1.0 / sumOver(total(sum), lane);`,
+    write: each("y[at] = exp(x[at] - top) * r;"),
+  }),
+};
 
 /** dx = y·(dy − Σ y·dy). */
-function backwardKernel(gpu: Gpu): Kernel {
-  return gpu.kernel("softmax_dx", () => {
-    const lanes = rowLanes(gpu.info);
-    return `${PARAMS}
-@group(0) @binding(0) var<storage, read> y: array<f32>;
-@group(0) @binding(1) var<storage, read> dy: array<f32>;
-@group(0) @binding(2) var<storage, read_write> dx: array<f32>;
-@group(0) @binding(3) var<uniform> p: Params;
-${reductions(gpu, lanes)}
-${
-      entry(
-        gpu,
-        lanes,
-        `let start = min(group, p.rows - 1u) * p.width;
-  var dot = 0.0;
-  for (var i = lane; i < p.width; i += ${lanes}u) { dot += y[start + i] * dy[start + i]; }
-  let c = sumOver(dot, lane);
-  if (group < p.rows) {
-    for (var i = lane; i < p.width; i += ${lanes}u) {
-      let g = y[start + i] * (dy[start + i] - c);
-      if (p.accumulate == 1u) { dx[start + i] += g; } else { dx[start + i] = g; }
-    }
-  }`,
-      )
-    }`;
-  });
-}
+const BACKWARD: RowKernel = {
+  name: "softmax_dx",
+  reads: ["y: T", "dy: T"],
+  writes: ["dx: T"],
+  params: ["accumulate: u32"],
+  code: (each) => ({
+    reduce: `var products = T(0.0);
+  ${each("products += y[at] * dy[at];")}
+  let c = sumOver(total(products), lane);`,
+    write: each(`let g = y[at] * (dy[at] - c);
+      ${setOrAdd("dx[at]", "g")}`),
+  }),
+};
 
 /**
  * The softmax of each row: y = exp(x) / Σ exp(x), with the row's largest element subtracted first.
@@ -67,12 +38,12 @@ ${
  * @param x Rows [..., width].
  */
 export function softmax(x: Tensor): Tensor {
-  const { gpu, rows, width } = x;
+  const { gpu } = x;
   const y = gpu.empty(x.shape);
-  gpu.run(forwardKernel(gpu), [x, y], [rows, width, 0], rows);
+  runRows(FORWARD, x, [x, y]);
   gpu.tape?.record("softmax", y, [x], [y], (dy, tape) => {
     const { grad, accumulate } = tape.target(x);
-    gpu.run(backwardKernel(gpu), [y, dy, grad], [rows, width, Number(accumulate)], rows);
+    runRows(BACKWARD, x, [y, dy, grad], [Number(accumulate)]);
   });
   return y;
 }

@@ -1,6 +1,6 @@
 import { softmax } from "../kernels/softmax.ts";
 import { checkOperation } from "./support/gradient_check.ts";
-import { gpuTest } from "./support/gpu.ts";
+import { everyPathTest } from "./support/paths.ts";
 
 function reference(x: Float64Array, width: number): Float64Array {
   const y = new Float64Array(x.length);
@@ -13,8 +13,8 @@ function reference(x: Float64Array, width: number): Float64Array {
   return y;
 }
 
-for (const [rows, width] of [[3, 1], [65, 3], [17, 63], [1, 257]] as const) {
-  gpuTest(
+for (const [rows, width] of [[3, 1], [65, 3], [17, 63], [9, 20], [1, 257]] as const) {
+  everyPathTest(
     `softmax equals its float64 reference at [${rows}, ${width}]`,
     (gpu) =>
       checkOperation(gpu, {

@@ -52,6 +52,11 @@ fn ${name}(x: f32, lane: u32) -> f32 {
     tree("maxOver", "max(a, b)");
 }
 
+/** WGSL that sets a place, or adds to it where the parameter `accumulate` says so. */
+export function setOrAdd(place: string, value: string): string {
+  return `if (p.accumulate == 1u) { ${place} += ${value}; } else { ${place} = ${value}; }`;
+}
+
 /** A shader as the device compiles it: with the line that its use of subgroups needs, where that is asked for. */
 export function compilable(code: string, { declaresSubgroups }: AdapterInfo): string {
   return declaresSubgroups && /\b(subgroup|quad)[A-Z_]/.test(code)
