@@ -1,7 +1,7 @@
 /** Attention at the shapes of MiniMind2 (26M and 104M) and CLIP ViT-B/16: training, and decoding against a cache. */
 import { attention, type AttentionOptions } from "../kernels/attention.ts";
 import { startTape } from "../kernels/elementwise.ts";
-import { attentionDecode, KvCache } from "../kernels/kv_cache.ts";
+import { attentionDecode, attentionPrompts, KvCache, packPrompts } from "../kernels/kv_cache.ts";
 import { rope, ropeTable } from "../kernels/rope.ts";
 import type { Tensor } from "../kernels/runtime/tensor.ts";
 import { packSequences } from "../kernels/sequences.ts";
@@ -53,6 +53,19 @@ benchBytes(`rope [${rows}, ${widthOf(SMALL)}]`, 4 * 2 * rows * 10 * 64, () => {
   const [qkv, table] = [random(rows, widthOf(SMALL)), ropeTable(gpu, 64, 256, 1e6)];
   return () => void rope(qkv, table, positions, SMALL);
 });
+
+for (const length of [256, 2048]) {
+  const flops = 2 * length ** 2 * SMALL.heads * SMALL.headDim;
+  benchFlops(`MiniMind 26M prompt of ${length}`, flops, () => {
+    const cache = new KvCache(gpu, 1, 1, length, SMALL);
+    for (const { keys, values } of cache.layers) {
+      for (const tensor of [keys, values]) gpu.clear(gpu.adopt(tensor));
+    }
+    const prompts = packPrompts(gpu, [{ slot: 0, from: 0, to: length }]);
+    const qkv = random(length, widthOf(SMALL));
+    return () => void attentionPrompts(qkv, cache.layers[0]!, prompts, SMALL);
+  });
+}
 
 for (const [slots, context] of [[1, 512], [1, 4096], [16, 512]] as const) {
   const bytes = 4 * slots * context * 2 * 2 * 64;

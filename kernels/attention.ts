@@ -2,7 +2,7 @@ import { tiledBackward } from "./attention/backward.ts";
 import { tiledForward } from "./attention/forward.ts";
 import { lanesBackward } from "./attention/lanes_backward.ts";
 import { lanesForward } from "./attention/lanes_forward.ts";
-import { LANES } from "./attention/lanes.ts";
+import { takesLanes } from "./attention/lanes.ts";
 import type { AttentionOptions } from "./attention/shape.ts";
 import { ShapeError } from "./runtime/errors.ts";
 import type { Tensor } from "./runtime/tensor.ts";
@@ -37,13 +37,11 @@ export function attention(qkv: Tensor, sequences: Sequences, options: AttentionO
   const scale = options.scale ?? 1 / Math.sqrt(headDim);
   const out = gpu.empty([rows, heads * headDim]);
   const lse = gpu.empty([rows, heads], "float32", "attention sums");
-  const { info } = gpu;
-  const lanes = info.software && info.subgroupSize === LANES;
-  const [forward, backward] = (options.family ?? (lanes ? "lanes" : "tiled")) === "lanes"
+  const [forward, backward] = takesLanes(gpu, options.family)
     ? [lanesForward, lanesBackward]
     : [tiledForward, tiledBackward];
-  forward(qkv, sequences, options, scale, out, lse);
   const { tiles } = sequences;
+  forward(qkv, qkv, tiles, options, scale, out, lse);
   gpu.tape?.record("attention", out, [qkv], [qkv, out, lse, tiles], (dy, tape) => {
     const { grad, accumulate } = tape.target(qkv);
     backward({ qkv, out, lse, dy, grad, accumulate }, sequences, options, scale);

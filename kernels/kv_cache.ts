@@ -6,14 +6,20 @@ import {
   decode,
   PAGE_SIZE,
 } from "./attention/decode.ts";
+import {
+  attendPrompts,
+  type PackedPrompts,
+  packPrompts,
+  type PromptRange,
+} from "./attention/prompt.ts";
 import type { HeadLayout } from "./rope.ts";
 import { ShapeError } from "./runtime/errors.ts";
 import type { Gpu } from "./runtime/gpu.ts";
 import type { Tensor } from "./runtime/tensor.ts";
 import { entry } from "./runtime/wgsl.ts";
 
-export type { CachedAttentionOptions, CacheLayer, CacheRows };
-export { PAGE_SIZE };
+export type { CachedAttentionOptions, CacheLayer, CacheRows, PackedPrompts, PromptRange };
+export { packPrompts, PAGE_SIZE };
 
 /** What a slot's table holds where there is no page. */
 const NO_PAGE = 0xffffffff;
@@ -213,7 +219,7 @@ ${
 
 /**
  * Attention of new rows to what is in the cache: each row sees its slot up to its own position, which must have been
- * appended. It serves one new token in each slot as well as many rows of a prompt. No gradient.
+ * appended. It is made for one new token in each slot; see `attentionPrompts` for many. No gradient.
  *
  * @param qkv Packed rows of which the (rotated) queries are used [T, (H + 2·H_kv)·D].
  * @returns [T, H·D].
@@ -227,6 +233,29 @@ export function attentionDecode(
 ): Tensor {
   check("attentionDecode", qkv, cache, rows, options);
   return decode(qkv, cache, rows, options);
+}
+
+/**
+ * The same for the rows of whole prompts, whose keys and values pass by once for several rows.
+ *
+ * ```ts ignore
+ * const prompts = packPrompts(gpu, [{ slot: 0, from: 0, to: 300 }]);
+ * appendToCache(layer, qkv, table, prompts.rows, heads);
+ * const y = attentionPrompts(qkv, layer, prompts, heads);
+ * ```
+ *
+ * @param qkv Packed rows of which the (rotated) queries are used [T, (H + 2·H_kv)·D].
+ * @returns [T, H·D].
+ * @throws {ShapeError} when shapes do not fit together.
+ */
+export function attentionPrompts(
+  qkv: Tensor,
+  cache: CacheLayer,
+  prompts: PackedPrompts,
+  options: CachedAttentionOptions,
+): Tensor {
+  check("attentionPrompts", qkv, cache, prompts.rows, options);
+  return attendPrompts(qkv, cache, prompts, options);
 }
 
 /** Moves every row to the next position, on the device. */

@@ -1,5 +1,5 @@
 import { embedding } from "../kernels/embedding.ts";
-import { advance, type CacheRows, KvCache, pagesFor } from "../kernels/kv_cache.ts";
+import { advance, type CacheRows, KvCache, packPrompts, pagesFor } from "../kernels/kv_cache.ts";
 import { linear } from "../kernels/matmul.ts";
 import { ShapeError } from "../kernels/runtime/errors.ts";
 import type { Tensor } from "../kernels/runtime/tensor.ts";
@@ -219,8 +219,7 @@ export class BatchDecoder implements Disposable {
   #read(sequences: readonly Sequence[]): Reading {
     const { gpu, language } = this.#vlm;
     using _scope = gpu.scope();
-    const ids: number[] = [], imageRows: number[] = [], slots: number[] = [];
-    const positions: number[] = [], last: number[] = [];
+    const ids: number[] = [], imageRows: number[] = [];
     const pictures: Tensor[] = [];
     const each = this.#vlm.tokensPerPicture;
     for (const sequence of sequences) {
@@ -232,22 +231,24 @@ export class BatchDecoder implements Disposable {
         pictures.push(features);
         imageRows.push(...rows.map((row) => row - known + start));
       });
-      for (let i = known; i < sequence.ids.length; i++) {
-        ids.push(sequence.ids[i]!);
-        slots.push(sequence.slot);
-        positions.push(i);
-      }
-      last.push(ids.length - 1);
+      for (let i = known; i < sequence.ids.length; i++) ids.push(sequence.ids[i]!);
     }
     const x = this.#vlm.embed(
       Uint32Array.from(ids),
       Uint32Array.from(imageRows),
       pictures.length > 0 ? joined(pictures) : undefined,
     );
-    const rows = this.#rows(slots, positions);
-    const lastRows = gpu.tensor(Uint32Array.from(last), [last.length]);
+    const prompts = packPrompts(
+      gpu,
+      sequences.map(({ slot, cachedTokens, ids }) => ({
+        slot,
+        from: cachedTokens,
+        to: ids.length,
+      })),
+    );
     const longest = Math.max(...sequences.map(({ ids }) => ids.length));
-    const hidden = language.forward(x, { cache: this.#cache, rows, longest }, lastRows);
+    const context = { cache: this.#cache, rows: prompts.rows, prompts, longest };
+    const hidden = language.forward(x, context, prompts.last.rows);
     const sampler = new BatchSampler(this.#vlm, sequences);
     sampler.draw(linear(hidden, language.embedding));
     for (const sequence of sequences) {

@@ -1,5 +1,5 @@
 import { embedding } from "../kernels/embedding.ts";
-import { advance, type CacheRows, KvCache } from "../kernels/kv_cache.ts";
+import { advance, type CacheRows, KvCache, packPrompts } from "../kernels/kv_cache.ts";
 import { linear } from "../kernels/matmul.ts";
 import { ShapeError } from "../kernels/runtime/errors.ts";
 import type { Tensor } from "../kernels/runtime/tensor.ts";
@@ -85,16 +85,11 @@ export class Decoder implements Disposable {
     );
     using scope = gpu.scope();
     const rest = imageRows.filter((row) => row >= known);
-    const count = ids.length - known;
     const pictures = rest.length > 0 ? features : undefined;
     const x = this.#vlm.embed(ids.slice(known), rest.map((row) => row - known), pictures);
-    const rows: CacheRows = {
-      slots: gpu.tensor(new Uint32Array(count), [count]),
-      positions: gpu.tensor(Uint32Array.from({ length: count }, (_, i) => known + i), [count]),
-    };
-    const last = gpu.tensor(Uint32Array.of(count - 1), [1]);
-    const context = { cache: this.#cache, rows, longest: ids.length };
-    const hidden = this.#vlm.language.forward(x, context, last);
+    const prompts = packPrompts(gpu, [{ slot: 0, from: known, to: ids.length }]);
+    const context = { cache: this.#cache, rows: prompts.rows, prompts, longest: ids.length };
+    const hidden = this.#vlm.language.forward(x, context, prompts.last.rows);
     this.#setLogits(scope.release(linear(hidden, this.#vlm.language.embedding)));
     this.#ids = [...ids];
     gpu.submit();

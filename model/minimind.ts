@@ -3,10 +3,12 @@ import { checkpoint } from "../kernels/checkpoint.ts";
 import {
   appendToCache,
   attentionDecode,
+  attentionPrompts,
   type CacheRows,
   type KvCache,
+  type PackedPrompts,
 } from "../kernels/kv_cache.ts";
-import { linear } from "../kernels/matmul.ts";
+import { linear, type NormOf } from "../kernels/matmul.ts";
 import { rmsNorm } from "../kernels/rms_norm.ts";
 import { rope, ropeTable } from "../kernels/rope.ts";
 import { gatherRows } from "../kernels/rows.ts";
@@ -35,6 +37,8 @@ export interface CachedRows {
   readonly cache: KvCache;
   /** Where the rows stand in it. */
   readonly rows: CacheRows;
+  /** How the rows form prompts, if they do. */
+  readonly prompts?: PackedPrompts | undefined;
   /** The longest that any of the sequences is by then; as long as they may be unless given. */
   readonly longest?: number;
 }
@@ -154,21 +158,28 @@ export class MiniMind implements Disposable {
     balance?: Balance,
   ): Tensor {
     const { config } = this;
-    const weight = (name: string) => this.#parameters.get(`model.layers.${layer}.${name}.weight`);
     const heads = {
       heads: config.num_attention_heads,
       kvHeads: config.num_key_value_heads,
       headDim: config.hidden_size / config.num_attention_heads,
     };
-    const norm = (name: string) => ({ gain: weight(name), eps: config.rms_norm_eps });
     using scope = x.gpu.scope();
-    const qkv = linear(x, weight("self_attn.qkv_proj"), { from: norm("input_layernorm") });
+    const qkv = linear(x, this.#weight(layer, "self_attn.qkv_proj"), {
+      from: this.#norm(layer, "input_layernorm"),
+    });
     let attended: Tensor;
     if ("cache" in context) {
       const cached = context.cache.layers[layer]!;
-      const { rows, longest } = context;
-      appendToCache(cached, qkv, this.#positions, rows, heads);
-      attended = attentionDecode(qkv, cached, rows, { ...heads, longest });
+      const { prompts, longest } = context;
+      const options = { ...heads, longest };
+      appendToCache(cached, qkv, this.#positions, context.rows, heads);
+      if (rows && rows === prompts?.last.rows) {
+        const asked = attentionDecode(gatherRows(qkv, rows), cached, prompts.last, options);
+        return scope.keep(this.#afterAttention(asked, gatherRows(x, rows), layer));
+      }
+      attended = prompts
+        ? attentionPrompts(qkv, cached, prompts, options)
+        : attentionDecode(qkv, cached, context.rows, options);
     } else {
       const turned = rope(qkv, this.#positions, context.positions, heads);
       attended = attention(turned, context, { ...heads, causal: true });
@@ -176,13 +187,28 @@ export class MiniMind implements Disposable {
     // a gate whose balance is wanted sees all rows
     const early = balance ? undefined : rows;
     if (early) [attended, x] = [gatherRows(attended, early), gatherRows(x, early)];
-    const h = linear(attended, weight("self_attn.o_proj"), { residual: x });
-    return scope.keep(feedForward(
-      h,
-      norm("post_attention_layernorm"),
-      (name) => this.#parameters.get(`model.layers.${layer}.mlp.${name}`),
-      config,
-      balance && { ...balance, rows },
-    ));
+    return scope.keep(this.#afterAttention(attended, x, layer, balance && { ...balance, rows }));
+  }
+
+  /** A block's rows from what they attended to and what they were. */
+  #afterAttention(
+    attended: Tensor,
+    x: Tensor,
+    layer: number,
+    balance?: Balance & { readonly rows?: Tensor | undefined },
+  ): Tensor {
+    using scope = x.gpu.scope();
+    const h = linear(attended, this.#weight(layer, "self_attn.o_proj"), { residual: x });
+    const norm = this.#norm(layer, "post_attention_layernorm");
+    const weights = (name: string) => this.#parameters.get(`model.layers.${layer}.mlp.${name}`);
+    return scope.keep(feedForward(h, norm, weights, this.config, balance));
+  }
+
+  #weight(layer: number, name: string): Tensor {
+    return this.#parameters.get(`model.layers.${layer}.${name}.weight`);
+  }
+
+  #norm(layer: number, name: string): NormOf {
+    return { gain: this.#weight(layer, name), eps: this.config.rms_norm_eps };
   }
 }

@@ -5,8 +5,10 @@ import {
   advance,
   appendToCache,
   attentionDecode,
+  attentionPrompts,
   type CacheRows,
   KvCache,
+  packPrompts,
   PAGE_SIZE,
   pagesFor,
 } from "../kernels/kv_cache.ts";
@@ -80,11 +82,17 @@ async function checkTurns(
         host.set(whole[slot]!.subarray(i * width, (i + 1) * width), n * width);
         want.set(expected[slot]!.subarray(i * wide, (i + 1) * wide), n * wide);
       });
-      rows ??= rowsOf(gpu, at.map(([slot]) => slot), at.map(([, i]) => i));
+      const prompts = packPrompts(
+        gpu,
+        from.map((start, slot) => ({ slot, from: start, to: to[slot]! })),
+      );
+      rows ??= prompts.rows;
       const qkv = gpu.tensor(host, [at.length, width]);
       appendToCache(layer, qkv, table, rows, layout);
       const y = attentionDecode(qkv, layer, rows, { ...layout, family });
       assertClose(await gpu.read(y), want, 1e-5, `rows ${from} to ${to}`);
+      const together = attentionPrompts(qkv, layer, prompts, { ...layout, family });
+      assertClose(await gpu.read(together), want, 1e-5, `prompts ${from} to ${to}`);
     };
     const second = prompts.map((n, slot) => n + chunks[slot]!);
     await step(prompts.map(() => 0), [...prompts]);

@@ -2,7 +2,7 @@ import type { Gpu } from "../runtime/gpu.ts";
 import { f32, type Kernel } from "../runtime/kernel.ts";
 import type { Tensor } from "../runtime/tensor.ts";
 import { entry } from "../runtime/wgsl.ts";
-import { LANES } from "./lanes.ts";
+import { LANES, takesLanes } from "./lanes.ts";
 import { type AttentionOptions, lines } from "./shape.ts";
 
 /** The keys and values that one layer has seen. */
@@ -265,9 +265,7 @@ export function decode(
   { heads, kvHeads, headDim, scale, longest, family }: CachedAttentionOptions,
 ): Tensor {
   const { gpu, rows } = qkv;
-  const { info } = gpu;
-  const lanes = (family ?? (info.software && info.subgroupSize === LANES ? "lanes" : "tiled")) ===
-    "lanes";
+  const lanes = takesLanes(gpu, family);
   const group = heads / kvHeads;
   const together = [4, 3, 2, 1].find((n) => group % n === 0)!;
   const { table, capacity } = cache;

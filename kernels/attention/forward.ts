@@ -1,14 +1,15 @@
 import type { Gpu } from "../runtime/gpu.ts";
 import { f32, type Kernel } from "../runtime/kernel.ts";
-import type { Tensor } from "../runtime/tensor.ts";
 import { entry } from "../runtime/wgsl.ts";
-import { type Sequences, TILE } from "../sequences.ts";
+import { TILE } from "../sequences.ts";
 import {
+  type AttentionForward,
   type AttentionOptions,
   type Block,
   blockRows,
   chooseBlock,
   dotProducts,
+  keyColumns,
   lines,
   loadRows,
   vecsEach,
@@ -22,26 +23,30 @@ const bytes = ({ rows, columns, across, down, pitch }: Block): number =>
  * A workgroup has a block of queries of one head; keys and values pass by in blocks. The softmax is computed as they
  * pass: with each block the largest score so far, m, may grow, and what was summed shrinks by exp(m_old − m_new).
  */
-function forwardKernel(gpu: Gpu, block: Block, { headDim, causal }: AttentionOptions): Kernel {
+function forwardKernel(
+  gpu: Gpu,
+  block: Block,
+  { headDim, causal }: AttentionOptions,
+  cached: boolean,
+): Kernel {
   const { rows, columns, across, down, size, vecs, pitch } = block;
   const each = columns / across, wide = vecsEach(block);
   const body = `${blockRows(rows)}
   let head = workgroup.y;
   let stride = (p.heads + 2u * p.kv_heads) * ${vecs}u;
   let q = head * ${vecs}u;
-  let k = (p.heads + head / (p.heads / p.kv_heads)) * ${vecs}u;
-  let v = k + p.kv_heads * ${vecs}u;
+  ${keyColumns(vecs, cached)}
   let c = lane % ${across}u;
   let r = lane / ${across}u;
-  let row_ids = vec4u(first + r * 4u) + vec4u(0u, 1u, 2u, 3u);
+  let own_keys = vec4u(first + shift + r * 4u) + vec4u(0u, 1u, 2u, 3u);
   ${loadRows(block, "a", "qkv[(first + row) * stride + q + d] * p.scale", rows, "count")}
   var m = vec4f(-1e30);
   var l = vec4f();
   ${lines(4 * wide, (i) => `var o${i >> 2}_${i & 3} = vec4f();`)}
-  let end = select(tile.z, ${causal ? "first + count" : "tile.w"}, count > 0u);
+  let end = select(tile.z, ${causal ? "first + count + shift" : "tile.w"}, count > 0u);
   for (var start = tile.z; start < end; start += ${columns}u) {
     workgroupBarrier();
-    ${loadRows(block, "b", "qkv[(start + row) * stride + k + d]", columns, "end - start")}
+    ${loadRows(block, "b", "seen[(start + row) * key_stride + k + d]", columns, "end - start")}
     workgroupBarrier();
     ${lines(each, (j) => `var s${j} = vec4f();`)}
     ${dotProducts(block, [["s", "a", "b"]])}
@@ -49,7 +54,7 @@ function forwardKernel(gpu: Gpu, block: Block, { headDim, causal }: AttentionOpt
     ${
     lines(each, (j) => {
       const key = `start + c + ${j * across}u`;
-      const seen = causal ? `vec4u(${key}) <= row_ids` : `vec4<bool>(${key} < end)`;
+      const seen = causal ? `vec4u(${key}) <= own_keys` : `vec4<bool>(${key} < end)`;
       return `s${j} = select(vec4f(-1e30), s${j}, ${seen}); top = max(top, s${j});`;
     })
   }
@@ -64,7 +69,7 @@ function forwardKernel(gpu: Gpu, block: Block, { headDim, causal }: AttentionOpt
       `s${j} = exp(s${j} - m); l += s${j}; weights[(c + ${j * across}u) * ${down}u + r] = s${j};`)
   }
     ${lines(4 * wide, (i) => `o${i >> 2}_${i & 3} *= shrink.${"xyzw"[i & 3]};`)}
-    ${loadRows(block, "b", "qkv[(start + row) * stride + v + d]", columns, "end - start")}
+    ${loadRows(block, "b", "seen[(start + row) * key_stride + v + d]", columns, "end - start")}
     workgroupBarrier();
     ${weightedSums(block, [["o", "weights", "b"]])}
   }
@@ -87,13 +92,15 @@ function forwardKernel(gpu: Gpu, block: Block, { headDim, causal }: AttentionOpt
     if (c == 0u) { lse[row * p.heads + head] = m[${i}] + log(l[${i}]); }
   }`)
   }`;
-  return gpu.kernel(`attention/${headDim}${causal ? "/causal" : ""}`, () => `
+  const key = `attention/${headDim}${causal ? "/causal" : ""}${cached ? "/cached" : ""}`;
+  return gpu.kernel(key, () => `
 struct Params { heads: u32, kv_heads: u32, scale: f32 }
 @group(0) @binding(0) var<storage, read> qkv: array<vec4f>;
-@group(0) @binding(1) var<storage, read> tiles: array<vec4u>;
-@group(0) @binding(2) var<storage, read_write> out: array<vec4f>;
-@group(0) @binding(3) var<storage, read_write> lse: array<f32>;
-@group(0) @binding(4) var<uniform> p: Params;
+@group(0) @binding(1) var<storage, read> seen: array<vec4f>;
+@group(0) @binding(2) var<storage, read> tiles: array<vec4u>;
+@group(0) @binding(3) var<storage, read_write> out: array<vec4f>;
+@group(0) @binding(4) var<storage, read_write> lse: array<f32>;
+@group(0) @binding(5) var<uniform> p: Params;
 var<workgroup> a: array<vec4f, ${rows * pitch}>;
 var<workgroup> b: array<vec4f, ${columns * pitch}>;
 var<workgroup> weights: array<vec4f, ${columns * down}>;
@@ -101,19 +108,12 @@ var<workgroup> parts: array<vec4f, ${across * down}>;
 ${entry(gpu, size, body)}`);
 }
 
-/** Fills `out` [T, H·D] and the logarithms of the sums of exponentials `lse` [T, H]. */
-export function tiledForward(
-  qkv: Tensor,
-  { tiles }: Sequences,
-  options: AttentionOptions,
-  scale: number,
-  out: Tensor,
-  lse: Tensor,
-): void {
+/** See `AttentionForward`. */
+export const tiledForward: AttentionForward = (qkv, seen, tiles, options, scale, out, lse) => {
   const { gpu } = qkv;
   const { heads, kvHeads, headDim } = options;
   const block = chooseBlock(gpu, headDim, bytes);
-  const kernel = forwardKernel(gpu, block, options);
-  const params = [heads, kvHeads, f32(scale)];
-  gpu.run(kernel, [qkv, tiles, out, lse], params, [tiles.rows * (TILE / block.rows), heads]);
-}
+  const kernel = forwardKernel(gpu, block, options, seen !== qkv);
+  const workgroups = [tiles.rows * (TILE / block.rows), heads] as const;
+  gpu.run(kernel, [qkv, seen, tiles, out, lse], [heads, kvHeads, f32(scale)], workgroups);
+};

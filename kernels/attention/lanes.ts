@@ -11,6 +11,11 @@ import { lines } from "./shape.ts";
  */
 export const LANES = 8;
 
+/** Whether a device's attention is that of the lanes family, unless told. */
+export function takesLanes({ info }: Gpu, family?: "tiled" | "lanes"): boolean {
+  return family ? family === "lanes" : info.software && info.subgroupSize === LANES;
+}
+
 /** Rows of a texture; later rows of a tensor stand beside the first ones. */
 const HEIGHT = 16384;
 
@@ -30,7 +35,7 @@ export function toTexture(name: string, x: Tensor): GPUTexture {
     texture = gpu.device.createTexture({
       size: [Math.max(width, texture?.width ?? 0), Math.max(height, texture?.height ?? 0)],
       format: "rgba32float",
-      usage: GPUTextureUsage.TEXTURE_BINDING | GPUTextureUsage.STORAGE_BINDING,
+      usage: GPUTextureUsage.STORAGE_BINDING,
       label: name,
     });
     named.set(name, texture);
@@ -62,9 +67,12 @@ export function texelOf(name: string, row: string, stride: string): string {
   return `let ${name} = vec2u(${row} / ${HEIGHT}u * ${stride}, ${row} % ${HEIGHT}u);`;
 }
 
+/** WGSL of the type of such a texture. A storage texture is read without a sampler's work. */
+export const ROWS_TEXTURE = "texture_storage_2d<rgba32float, read>";
+
 /** WGSL for texel `d` of the part of a row that begins at texel `part`. */
 export function texel(texture: string, at: string, part: string, d: number): string {
-  return `textureLoad(${texture}, ${at} + vec2u(${part} + ${d}u, 0u), 0)`;
+  return `textureLoad(${texture}, ${at} + vec2u(${part} + ${d}u, 0u))`;
 }
 
 /** WGSL that finds the rows of a subgroup: `first` row, their `count`, their `tile`, and this lane's row `own`. */
@@ -73,7 +81,7 @@ export const LANE_ROWS = `let tile = tiles[workgroup.x / ${TILE / LANES}u];
   let first = tile.x + skipped;
   let count = min(max(tile.y, skipped) - skipped, ${LANES}u);
   let own = first + lane;
-  let own_row = min(own, tile.w - 1u);`;
+  let own_row = min(own, tile.x + tile.y - 1u);`;
 
 /** WGSL over the numbers of eight passing rows: `each` gets the vec4 `d`, its component, the lane `j` that has it, and its value. */
 export function passing(

@@ -3,7 +3,16 @@ import { f32, type Kernel } from "../runtime/kernel.ts";
 import { entry } from "../runtime/wgsl.ts";
 import { type Sequences, TILE } from "../sequences.ts";
 import { type AttentionGradient, outputDots } from "./backward.ts";
-import { LANE_ROWS, LANES, passing, perLane, texel, texelOf, toTexture } from "./lanes.ts";
+import {
+  LANE_ROWS,
+  LANES,
+  passing,
+  perLane,
+  ROWS_TEXTURE,
+  texel,
+  texelOf,
+  toTexture,
+} from "./lanes.ts";
 import { type AttentionOptions, lines } from "./shape.ts";
 
 /** A lane has a query and its output's gradient, or a key and its value; see `backwardKernel` of the tiled family for the sums. */
@@ -89,8 +98,8 @@ function backwardKernel(
   }`;
   return gpu.kernel(`attention_lanes_d${side}/${headDim}${causal ? "/causal" : ""}`, () => `
 struct Params { heads: u32, kv_heads: u32, scale: f32, vecs: u32, accumulate: u32 }
-@group(0) @binding(0) var rows: texture_2d<f32>;
-@group(0) @binding(1) var dy: texture_2d<f32>;
+@group(0) @binding(0) var rows: ${ROWS_TEXTURE};
+@group(0) @binding(1) var dy: ${ROWS_TEXTURE};
 @group(0) @binding(2) var<storage, read> tiles: array<vec4u>;
 @group(0) @binding(3) var<storage, read> lse: array<f32>;
 @group(0) @binding(4) var<storage, read> delta: array<f32>;

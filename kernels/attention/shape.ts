@@ -1,4 +1,5 @@
 import type { Gpu } from "../runtime/gpu.ts";
+import type { Tensor } from "../runtime/tensor.ts";
 import { DeviceError } from "../runtime/errors.ts";
 import type { HeadLayout } from "../rope.ts";
 import { TILE } from "../sequences.ts";
@@ -11,6 +12,36 @@ export interface AttentionOptions extends HeadLayout {
   readonly scale?: number;
   /** Kernels to use instead of those chosen for the adapter. */
   readonly family?: "tiled" | "lanes";
+}
+
+/**
+ * Fills an attention's output, and the logarithms of its sums of exponentials.
+ *
+ * @param qkv Rows of which the queries are used [T, (H + 2·H_kv)·D].
+ * @param seen Where keys and values are: `qkv` itself, or rows of keys and values alone [S, 2·H_kv·D].
+ * @param tiles Which rows see which, see `Sequences.tiles`, or `PackedPrompts.tiles`.
+ * @param out [T, H·D].
+ * @param lse [T, H].
+ */
+export type AttentionForward = (
+  qkv: Tensor,
+  seen: Tensor,
+  tiles: Tensor,
+  options: AttentionOptions,
+  scale: number,
+  out: Tensor,
+  lse: Tensor,
+) => void;
+
+/**
+ * WGSL for where a head's keys and values are: vec4 `k` and `v` of a row of `key_stride`, and the row's own key `shift`
+ * rows further than the row itself.
+ */
+export function keyColumns(vecs: number, cached: boolean): string {
+  return `let key_stride = (${cached ? "" : "p.heads + "}2u * p.kv_heads) * ${vecs}u;
+  let k = (${cached ? "" : "p.heads + "}head / (p.heads / p.kv_heads)) * ${vecs}u;
+  let v = k + p.kv_heads * ${vecs}u;
+  let shift = ${cached ? "tile.w - (tile.x + tile.y)" : "0u"};`;
 }
 
 /**
