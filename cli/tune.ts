@@ -27,14 +27,7 @@ const STAGES: Readonly<Record<string, readonly Omit<Workload, "precision">[]>> =
 };
 const DTYPES: readonly Precision[] = ["float32", "float16", "bfloat16"];
 /** The tower that MiniMind-V has: CLIP ViT-B/16. */
-const VISION = clipVisionConfig({
-  hidden_size: 768,
-  intermediate_size: 3072,
-  num_hidden_layers: 12,
-  num_attention_heads: 12,
-  image_size: 224,
-  patch_size: 16,
-});
+const VISION = clipVisionConfig({ patch_size: 16 });
 
 /** The options of `tune`. */
 export const options = {

@@ -61,17 +61,9 @@ export function randomVlm(
     num_hidden_layers: layers,
     use_moe: moe,
   });
-  const vision = clipVisionConfig({
-    hidden_size: 768,
-    intermediate_size: 3072,
-    num_hidden_layers: 12,
-    num_attention_heads: 12,
-    image_size: 224,
-    patch_size: 16,
-  });
   const config = {
     language,
-    vision,
+    vision: clipVisionConfig({ patch_size: 16 }),
     imageMean: [0.48145466, 0.4578275, 0.40821073] as const,
     imageStd: [0.26862954, 0.26130258, 0.27577711] as const,
   };
