@@ -4,10 +4,6 @@ import { run } from "../cli/eval.ts";
 import { openRows } from "../data/row_source.ts";
 import { DataError, FormatError } from "../kernels/runtime/errors.ts";
 import { vqaAccuracy } from "../model/metrics/vqa.ts";
-import { loadImageProcessor } from "../data/model_folder.ts";
-import { loadVlm, saveVlm } from "../data/vlm_files.ts";
-import { Random } from "../model/random.ts";
-import { testGpu } from "./support/gpu.ts";
 import { makeOriginalFolder } from "./support/original_folder.ts";
 
 const PEOPLE = ["yes", "yes", "yes", "no", "no", "no", "no", "no", "no", "Yes."];
@@ -60,25 +56,11 @@ Deno.test({
   sanitizeResources: false,
   sanitizeOps: false,
   fn: async () => {
-    const gpu = await testGpu();
     const dir = await Deno.makeTempDir();
     try {
       await makeOriginalFolder(dir);
-      const vision = join(dir, "model/vision_model/clip-vit-base-patch16");
-      const { processor } = await loadImageProcessor(vision);
-      const { vlm } = await loadVlm(gpu, {
-        weights: join(dir, "out/llm_64.pth"),
-        vision,
-        language: { hidden_size: 64 },
-        normalization: { imageMean: processor.mean, imageStd: processor.std },
-        random: new Random(1),
-      });
-      {
-        using _ = vlm;
-        await saveVlm(vlm, join(dir, "out/sft_vlm_64.pth"));
-      }
       const device = Deno.env.get("GLIMPSE_DEVICE") ?? "gpu";
-      const common = ["--root", dir, "--hidden_size", "64", "--device", device];
+      const common = ["--root", dir, "--hidden_size", "64", "--weight", "llm", "--device", device];
       const described = async (...more: string[]) =>
         await run([...common, "--max_new_tokens", "2", ...more]);
 
@@ -129,7 +111,7 @@ Deno.test({
         assertAlmostEquals(value(name), vqaAccuracy(said, PEOPLE));
       }
       assert(said !== undefined);
-      assertEquals(await read("sft_vlm_answers.json"), [{ question_id: 262148000, answer: said }]);
+      assertEquals(await read("llm_answers.json"), [{ question_id: 262148000, answer: said }]);
     } finally {
       await Deno.remove(dir, { recursive: true });
     }
