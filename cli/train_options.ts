@@ -1,110 +1,32 @@
 /** The options of the commands that train. */
 
 import { DEFAULT_PRECISION } from "../train/precision.ts";
-import { TRACKERS } from "../train/tracker.ts";
-import {
-  choice,
-  flag,
-  integer,
-  number,
-  type Option,
-  path,
-  text,
-  zeroOrOne,
-} from "./option_kinds.ts";
-import type { OptionValues } from "./options.ts";
 import { clipOptions } from "./clip_options.ts";
+import { modelOptions } from "./model_options.ts";
+import { optimizerOptions } from "./optimizer_options.ts";
+import { choice, flag, integer, number, type Option, text, zeroOrOne } from "./option_kinds.ts";
+import type { OptionValues } from "./options.ts";
+import { progressOptions } from "./progress_options.ts";
+import { fileOptions } from "./train_file_options.ts";
 import type { TrainPreset } from "./train_presets.ts";
 
-/** What the rows of a command's data are. */
-const DATA: Readonly<Record<TrainPreset["model"], string>> = {
-  vlm: "Conversations about pictures",
-  llm: "Texts or conversations",
-  clip: "Pictures with captions",
-};
+const MODEL = "Model";
+const TRAIN = "Training";
+const RANKS = "Several processes, under mpirun";
 
 /** The table of options of a preset. */
 // deno-lint-ignore explicit-module-boundary-types
 export function trainOptions(preset: TrainPreset) {
-  const FILES = "Files";
-  const MODEL = "Model";
-  const TRAIN = "Training";
-  const RANKS = "Several processes, under mpirun";
-  const LOG = "Progress";
   return {
-    root: path({
-      section: FILES,
-      help: "Folder laid out as MiniMind-V's: out, model, dataset, checkpoints.",
-      default: ".",
-    }),
-    data_path: path({
-      section: FILES,
-      help: `${DATA[preset.model]}: .jsonl, .json (LLaVA), .csv, .tsv or .parquet.`,
-      defaultText: `dataset/${preset.data}_data.jsonl`,
-    }),
-    images_path: path({
-      section: FILES,
-      help: "Folder of the pictures that they name, or a zip archive.",
-      defaultText: `dataset/${preset.data}_images`,
-    }),
-    save_dir: path({ section: FILES, help: "Folder of the weights.", defaultText: "out" }),
-    tokenizer_path: path({
-      section: FILES,
-      help: "Folder of the tokenizer.",
-      defaultText: "model",
-    }),
-    vision_path: path({
-      section: FILES,
-      help: preset.model === "clip"
-        ? "Folder of a CLIP to begin with: its sizes and, where it has some, its weights."
-        : "Folder of the CLIP vision tower.",
-      defaultText: "model/vision_model/clip-vit-base-patch16",
-    }),
-    checkpoints_path: path({
-      section: FILES,
-      help: "Folder of metrics and checkpoints.",
-      defaultText: "checkpoints",
-    }),
-    save_weight: text({
-      section: FILES,
-      help: preset.model === "clip"
-        ? "Name of the folder that is saved."
-        : "Name of the weights that are saved; size and ending are added.",
-      default: preset.saveWeight,
-      placeholder: "NAME",
-    }),
-    from_weight: text({
-      section: FILES,
-      help: preset.model === "clip"
-        ? "vision for the weights of the vision folder, where it has some; none for new ones."
-        : "Name of the weights to begin with; none for new ones.",
-      default: preset.fromWeight,
-      placeholder: "NAME",
-    }),
-    metrics: path({
-      section: FILES,
-      help: "Metrics file, one JSON line an update.",
-      defaultText: `checkpoints/{weight}${
-        preset.model === "clip" ? "" : "_{hidden}"
-      }_metrics.jsonl`,
-    }),
-    hidden_size: integer({
-      section: MODEL,
-      help: "Width of the language model.",
-      default: 512,
-      min: 1,
-    }),
+    ...fileOptions(preset),
+    hidden_size: modelOptions.hidden_size,
     num_hidden_layers: integer({
       section: MODEL,
       help: "Layers of the language model.",
       defaultText: "read from the weights; 8 for new ones",
       min: 1,
     }),
-    use_moe: zeroOrOne({
-      section: MODEL,
-      help: "Whether it is a mixture of experts.",
-      default: false,
-    }),
+    use_moe: modelOptions.use_moe,
     max_seq_len: integer({
       section: MODEL,
       help: "Tokens after which a sample is cut off.",
@@ -138,84 +60,7 @@ export function trainOptions(preset: TrainPreset) {
       help: "Numbers that matrix products multiply; sums, norms and weights stay float32.",
       defaultText: DEFAULT_PRECISION,
     }),
-    epochs: integer({
-      section: TRAIN,
-      help: "Passes over the data.",
-      default: preset.epochs,
-      min: 1,
-    }),
-    batch_size: integer({
-      section: TRAIN,
-      help: preset.model === "clip"
-        ? "Pairs a batch, of which each picture is told apart from all other texts."
-        : "Samples a batch, of each process where mpirun starts several.",
-      default: preset.batchSize,
-      min: 1,
-    }),
-    learning_rate: number({
-      section: TRAIN,
-      help: "Learning rate, of which a cosine is made.",
-      default: preset.learningRate,
-      min: 0,
-    }),
-    projector_learning_rate: number({
-      section: TRAIN,
-      help: "Learning rate of the projection.",
-      defaultText: "the learning rate",
-      min: 0,
-    }),
-    vision_learning_rate: number({
-      section: TRAIN,
-      help: "Learning rate of the vision tower, where it trains.",
-      defaultText: "the learning rate",
-      min: 0,
-    }),
-    warmup_steps: integer({
-      section: TRAIN,
-      help: "Batches over which the learning rate rises from 0.",
-      default: preset.warmupSteps,
-      min: 0,
-    }),
-    adam_beta1: number({
-      section: TRAIN,
-      help: "AdamW's β₁.",
-      default: preset.adamw.beta1,
-      min: 0,
-      max: 0.9999999,
-    }),
-    adam_beta2: number({
-      section: TRAIN,
-      help: "AdamW's β₂.",
-      default: preset.adamw.beta2,
-      min: 0,
-      max: 0.9999999,
-    }),
-    adam_eps: number({
-      section: TRAIN,
-      help: "AdamW's ε.",
-      default: preset.adamw.eps,
-      min: 0,
-      aboveMin: true,
-    }),
-    weight_decay: number({
-      section: TRAIN,
-      help: "AdamW's decay of weights.",
-      default: preset.adamw.weightDecay,
-      min: 0,
-    }),
-    accumulation_steps: integer({
-      section: TRAIN,
-      help: "Batches whose gradients are averaged for one update.",
-      default: preset.accumulationSteps,
-      min: 1,
-    }),
-    grad_clip: number({
-      section: TRAIN,
-      help: "Longest gradient; longer ones are scaled down.",
-      default: 1,
-      min: 0,
-      aboveMin: true,
-    }),
+    ...optimizerOptions(preset),
     max_steps: integer({ section: TRAIN, help: "Updates after which to end early.", min: 1 }),
     seed: integer({ section: TRAIN, help: "Seed of orders and new weights.", default: 42, min: 0 }),
     shuffle: zeroOrOne({
@@ -269,6 +114,18 @@ export function trainOptions(preset: TrainPreset) {
       help:
         "Count accumulation as the original does, its tail left over, and balance experts over padding as well.",
     }),
+    from_resume: zeroOrOne({
+      section: TRAIN,
+      help: "Whether to continue from the last checkpoint, if there is one.",
+      default: false,
+    }),
+    keep: integer({ section: TRAIN, help: "Checkpoints that are kept.", default: 1, min: 1 }),
+    max_bad_steps: integer({
+      section: TRAIN,
+      help: "Updates without a finite gradient in a row after which to end.",
+      default: 10,
+      min: 1,
+    }),
     allreduce_dtype: choice(["float32", "float16"], {
       section: RANKS,
       help: "Numbers in which gradients are sent.",
@@ -292,65 +149,7 @@ export function trainOptions(preset: TrainPreset) {
       default: 1800,
       min: 1,
     }),
-    from_resume: zeroOrOne({
-      section: TRAIN,
-      help: "Whether to continue from the last checkpoint, if there is one.",
-      default: false,
-    }),
-    keep: integer({ section: TRAIN, help: "Checkpoints that are kept.", default: 1, min: 1 }),
-    max_bad_steps: integer({
-      section: TRAIN,
-      help: "Updates without a finite gradient in a row after which to end.",
-      default: 10,
-      min: 1,
-    }),
-    log_interval: integer({
-      section: LOG,
-      help: "Batches between log lines.",
-      default: 100,
-      min: 1,
-    }),
-    save_interval: integer({
-      section: LOG,
-      help: "Batches between saved weights.",
-      default: 100,
-      min: 1,
-    }),
-    val_path: path({ section: LOG, help: "Data to validate with, at each saving." }),
-    val_ratio: number({
-      section: LOG,
-      help: "Share of the rows that are held out to validate with, at each saving.",
-      default: 0,
-      min: 0,
-      max: 0.9,
-    }),
-    sample_every: integer({
-      section: LOG,
-      help: "Updates between two looks at what the model says; 0 for none.",
-      default: 0,
-      min: 0,
-    }),
-    tracker: choice(TRACKERS, {
-      section: LOG,
-      help: "Where numbers, texts and pictures are sent.",
-      default: "none",
-    }),
-    tracking_uri: text({
-      section: LOG,
-      help: "Address of MLflow's server.",
-      defaultText: "the variable MLFLOW_TRACKING_URI",
-      placeholder: "URL",
-    }),
-    use_wandb: flag({
-      section: LOG,
-      help: "Write TensorBoard's files, and say how to send them to Weights & Biases or SwanLab.",
-    }),
-    wandb_project: text({
-      section: LOG,
-      help: "Project of the trackers.",
-      default: preset.project,
-      placeholder: "NAME",
-    }),
+    ...progressOptions(preset),
   } satisfies Record<string, Option<unknown>>;
 }
 
