@@ -7,6 +7,7 @@
 
 export * from "./kernels/runtime/errors.ts";
 export type { AdapterInfo } from "./kernels/runtime/adapter.ts";
+export type { Compiling } from "./kernels/runtime/compile.ts";
 export { type DeviceCounts, Gpu } from "./kernels/runtime/gpu.ts";
 export type { MadeCounts } from "./kernels/runtime/pipelines.ts";
 export type { HostArray } from "./kernels/runtime/transfer.ts";

@@ -5,8 +5,8 @@ import { VlmDataset } from "../data/dataset.ts";
 import { demoParts, type DemoSizes, type TestRow, WORLDS } from "../data/demo_folder.ts";
 import { writeFileAtomic } from "../data/files.ts";
 import { loadImageProcessor, loadTokenizer, modelFolder } from "../data/model_folder.ts";
+import { openGpu } from "../data/open_gpu.ts";
 import { encodePng } from "../data/png.ts";
-import { openTuned } from "../data/tuning_file.ts";
 import { type ChatModel, loadChatModel } from "../data/vlm_folder.ts";
 import { measureAnswers } from "../train/accuracy.ts";
 import { answer } from "../train/answers.ts";
@@ -131,7 +131,7 @@ async function examine(
   device: string,
 ): Promise<Pick<DemoResult, "accuracies" | "shown" | "parameters" | "device">> {
   const folder = modelFolder(root);
-  using gpu = await openTuned(device);
+  using gpu = await openGpu(device);
   using model = await loadChatModel(gpu, {
     weights: weightPath(folder.out, "sft_vlm", DEMO_WIDTH, false),
     tokenizer: folder.tokenizer,

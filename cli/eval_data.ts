@@ -3,8 +3,8 @@
 import { basename } from "@std/path";
 import { VlmDataset } from "../data/dataset.ts";
 import { loadClipConfig, loadImageProcessor, loadTokenizer } from "../data/model_folder.ts";
+import { openGpu } from "../data/open_gpu.ts";
 import { picturesBeside } from "../data/picture_source.ts";
-import { openTuned } from "../data/tuning_file.ts";
 import { UsageError } from "../kernels/runtime/errors.ts";
 import { patchCount } from "../model/config.ts";
 import { evaluate } from "../train/evaluation/evaluate.ts";
@@ -88,7 +88,7 @@ export async function evaluateData(given: Given, dataPath: string): Promise<numb
   using dataset = await openDataset(given, dataPath);
   if (given.out !== undefined) await Deno.mkdir(given.out, { recursive: true });
   const rows = chosenRows(dataset.length, given.rows);
-  using gpu = await openTuned(given.device);
+  using gpu = await openGpu(given.device);
   const skipped: string[] = [];
   const models: Measured[] = [];
   for (const choice of choices(given)) {

@@ -1,7 +1,7 @@
 /** The options by which commands that talk to a model find it. */
 
 import { type ModelFolder, modelFolder, requireRoot } from "../data/model_folder.ts";
-import { openTuned } from "../data/tuning_file.ts";
+import { openGpu } from "../data/open_gpu.ts";
 import { type ChatModel, loadChatModel } from "../data/vlm_folder.ts";
 import type { Gpu } from "../kernels/runtime/gpu.ts";
 import { choosePrecision } from "../train/precision.ts";
@@ -92,7 +92,7 @@ export interface OpenModel extends Disposable {
 
 /** Loads the model that was chosen onto the device that was chosen. */
 export async function openModel(choice: ModelChoice): Promise<OpenModel> {
-  const gpu = await openTuned(choice.device);
+  const gpu = await openGpu(choice.device);
   try {
     const model = await loadChosen(gpu, choice);
     return {

@@ -1,7 +1,7 @@
 /** `deno task serve`: answers questions about pictures over HTTP, and on a page. */
 
-import { openTuned } from "../data/tuning_file.ts";
 import { basename } from "@std/path";
+import { openGpu } from "../data/open_gpu.ts";
 import { UsageError } from "../kernels/runtime/errors.ts";
 import { formatBytes } from "../kernels/runtime/memory.ts";
 import { App, type ServedModel } from "../serve/app.ts";
@@ -141,7 +141,7 @@ export async function run(args: readonly string[]): Promise<number> {
   await requireNetwork("image_hosts", o.image_hosts);
   const apiKey = Deno.env.get("GLIMPSE_API_KEY") || undefined;
   using stack = new DisposableStack();
-  const gpu = stack.use(await openTuned(o.device));
+  const gpu = stack.use(await openGpu(o.device));
   const models: ServedModel[] = [];
   for (const weight of o.weight) {
     const model = stack.use(await loadChosen(gpu, { ...o, weight }));

@@ -1,6 +1,7 @@
 /** `deno task tune`: measures which kernel is the fastest for each class of matrix products on an adapter. */
 
-import { openTuned, readTuning, writeTuning } from "../data/tuning_file.ts";
+import { openGpu } from "../data/open_gpu.ts";
+import { readTuning, writeTuning } from "../data/tuning_file.ts";
 import {
   kernelName,
   productClass,
@@ -52,7 +53,7 @@ export async function run(args: readonly string[]): Promise<number> {
   if (bad !== undefined) {
     throw new UsageError(`--hidden_size must be multiples of 8, but is "${given.hidden_size}".`);
   }
-  using gpu = await openTuned(given.device);
+  using gpu = await openGpu(given.device);
   const known = given.redo ? undefined : await readTuning(gpu);
   const shapes: ProductShape[] = [];
   for (const precision of dtypes) {

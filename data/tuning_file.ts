@@ -2,9 +2,9 @@
 
 import { join } from "@std/path";
 import config from "../deno.json" with { type: "json" };
-import { parseTuning, type Tuning, useTuning } from "../kernels/matmul/choose.ts";
+import { parseTuning, type Tuning } from "../kernels/matmul/choose.ts";
 import { GlimpseError } from "../kernels/runtime/errors.ts";
-import { Gpu } from "../kernels/runtime/gpu.ts";
+import type { Gpu } from "../kernels/runtime/gpu.ts";
 import { writeFileAtomic } from "./files.ts";
 
 /** What is kept. */
@@ -15,17 +15,6 @@ export interface TuningFile {
   readonly measured: string;
   /** What was found. */
   readonly tuning: Tuning;
-}
-
-/**
- * Opens a device that uses what has been measured on its adapter, if anything has.
- *
- * @param device As for `Gpu.open`.
- */
-export async function openTuned(device?: string): Promise<Gpu> {
-  const gpu = await Gpu.open(device);
-  useTuning(gpu, (await readTuning(gpu))?.tuning);
-  return gpu;
 }
 
 /**

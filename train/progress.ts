@@ -1,3 +1,5 @@
+import { compileLine } from "../data/open_gpu.ts";
+import type { Compiling } from "../kernels/runtime/compile.ts";
 import { formatBytes } from "../kernels/runtime/memory.ts";
 import type { StepMetrics } from "./metrics.ts";
 
@@ -52,6 +54,8 @@ export function short(n: number): string {
 
 /** Where progress is shown: a line that rewrites itself on a terminal, log lines anywhere else. */
 export class ProgressReport {
+  /** Shows that the device compiles a kernel, or with nothing that it has compiled all. */
+  readonly compiling: (kernel?: Compiling) => void;
   readonly #terminal: boolean;
   readonly #logInterval: number;
   readonly #print: (text: string) => void;
@@ -79,6 +83,7 @@ export class ProgressReport {
     this.#logInterval = logInterval;
     this.#print = print;
     this.#rank = rank;
+    this.compiling = rank === 0 ? compileLine(terminal, print) : () => {};
   }
 
   /** Shows an update. */
@@ -119,16 +124,6 @@ export class ProgressReport {
   warn(text: string): void {
     if (this.#rank === 0) this.say(text);
     else this.#print(`rank ${this.#rank}: ${text}\n`);
-  }
-
-  /** Shows that the device compiles a kernel: on the line that is rewritten, or else in a line every ten seconds. */
-  compiling(name: string, count: number): void {
-    const text = `compiling kernel ${count}: ${name}`;
-    if (this.#terminal) this.#print(`\r\x1b[2K${text}`);
-    else if (performance.now() - this.#compiled > 10_000) {
-      this.#compiled = performance.now();
-      this.#print(`${text}\n`);
-    }
   }
 
   /** Ends the line that is being rewritten. */

@@ -1,6 +1,6 @@
 import { join } from "@std/path";
 import type { LoadedBatch } from "../data/loader.ts";
-import { openTuned } from "../data/tuning_file.ts";
+import { openGpu } from "../data/open_gpu.ts";
 import { tuningOf } from "../kernels/matmul/choose.ts";
 import { DeviceError } from "../kernels/runtime/errors.ts";
 import config from "../deno.json" with { type: "json" };
@@ -34,8 +34,7 @@ export async function runTraining(
   ranks: Communicator = ALONE,
 ): Promise<RunResult> {
   await using data = await openData(settings, report, ranks);
-  using gpu = await openTuned(settings.device);
-  if (gpu.info.software) gpu.onKernel = (name, count) => report.compiling(name, count);
+  using gpu = await openGpu(settings.device, report.compiling, ranks.localSize);
   const precision = choosePrecision(gpu.info, settings.dtype);
   const { contrastive } = settings;
   using task = contrastive

@@ -8,9 +8,10 @@ export class Contestant<Answer> {
   #read = "";
 
   /** Starts it. */
-  constructor(name: string, command: string, args: string[]) {
+  constructor(name: string, command: string, args: string[], env: Record<string, string> = {}) {
     this.name = name;
-    this.#process = new Deno.Command(command, { args, stdin: "piped", stdout: "piped" }).spawn();
+    const options = { args, env, stdin: "piped", stdout: "piped" } as const;
+    this.#process = new Deno.Command(command, options).spawn();
     this.#input = this.#process.stdin.getWriter();
     this.#output = this.#process.stdout.pipeThrough(new TextDecoderStream()).getReader();
   }

@@ -26,6 +26,7 @@ const { values: given } = parseArgs({
     cached: { type: "boolean", default: false },
     checkpoint_activations: { type: "boolean", default: false },
     device: { type: "string", default: "gpu" },
+    compilers: { type: "string", default: "0" },
     profile: { type: "boolean", default: false },
   },
 });
@@ -33,7 +34,7 @@ const answer = Number(given.answer);
 const lengths = given.lengths.split(",").map(Number);
 const random = new Random(1);
 
-using gpu = await Gpu.open(given.device);
+using gpu = await Gpu.open(given.device, Number(given.compilers));
 using vlm = randomVlm(gpu, {
   stage: given.stage as Workload["stage"],
   hiddenSize: Number(given.hidden_size),

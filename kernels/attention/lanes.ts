@@ -30,8 +30,7 @@ export function toTexture(name: string, x: Tensor): GPUTexture {
   if (!named) TEXTURES.set(gpu, named = new Map());
   let texture = named.get(name);
   if (!texture || texture.width < width || texture.height < height) {
-    gpu.submit(); // what has been recorded may read the old one
-    texture?.destroy();
+    if (texture) gpu.freeTexture(texture);
     texture = gpu.device.createTexture({
       size: [Math.max(width, texture?.width ?? 0), Math.max(height, texture?.height ?? 0)],
       format: "rgba32float",

@@ -1,5 +1,7 @@
 import { type AdapterInfo, chooseAdapter, openDevice } from "./adapter.ts";
 import { Commands } from "./commands.ts";
+import type { Compiling } from "./compile.ts";
+import { CompileAhead } from "./compile_ahead.ts";
 import { DeviceError, OutOfMemoryError, ShapeError } from "./errors.ts";
 import { type Binding, type Kernel, roundUp, type Workgroups } from "./kernel.ts";
 import { formatBytes, MemoryPool, type MemoryUse, type Storage } from "./memory.ts";
@@ -40,15 +42,14 @@ export class Gpu implements Disposable {
   readonly info: AdapterInfo;
   /** Records operations for the backward pass while it is set. */
   tape: Tape | undefined;
-  /**
-   * Hears of every kernel before the device compiles it, with the number of kernels so far. While it is set, what has been
-   * recorded goes to the device at once with each new kernel, so that what is heard goes along with the compiling.
-   */
-  onKernel: ((name: string, count: number) => void) | undefined;
+  /** Hears of every kernel before it is compiled, and with nothing when all that have been recorded are. */
+  onCompile: ((kernel?: Compiling) => void) | undefined;
   readonly #memory: MemoryPool;
   readonly #scopes: Scope[] = [];
   readonly #pipelines: Pipelines;
   readonly #commands: Commands;
+  readonly #ahead: CompileAhead | undefined;
+  readonly #freed: GPUTexture[] = [];
   #dispatches = 0;
   #submits = 0;
   #readbacks = 0;
@@ -56,11 +57,12 @@ export class Gpu implements Disposable {
   #closed = false;
 
   /** For `open`. */
-  constructor(device: GPUDevice, info: AdapterInfo) {
+  constructor(device: GPUDevice, info: AdapterInfo, ahead?: CompileAhead) {
     this.device = device;
     this.info = info;
+    this.#ahead = ahead;
     this.#memory = new MemoryPool(device);
-    this.#pipelines = new Pipelines(device, info);
+    this.#pipelines = new Pipelines(device, info, (kernel) => this.onCompile?.(kernel));
     this.#commands = new Commands(device);
     device.addEventListener("uncapturederror", (event) => {
       event.preventDefault();
@@ -77,9 +79,15 @@ export class Gpu implements Disposable {
    * Opens a device.
    *
    * @param device `gpu` (the default) for the best adapter, `software`, or a piece of an adapter's name.
+   * @param compilers Kernels to compile at a time, on an adapter that computes on the processor and keeps what it has
+   *   compiled in a cache on disk; without it, each is compiled at its first use.
    */
-  static async open(device = "gpu"): Promise<Gpu> {
-    return new Gpu(...await openDevice(await chooseAdapter(device)));
+  static async open(device = "gpu", compilers = 0): Promise<Gpu> {
+    const open = async () => await openDevice(await chooseAdapter(device));
+    const [own, info] = await open();
+    if (!info.software || compilers === 0) return new Gpu(own, info);
+    const helpers = await Promise.all(Array.from({ length: compilers - 1 }, open));
+    return new Gpu(own, info, new CompileAhead(info, own, helpers.map(([helper]) => helper)));
   }
 
   /** Times every dispatch while it is set. */
@@ -226,9 +234,8 @@ export class Gpu implements Disposable {
 
   /** Frees a texture, once what has been recorded with it is on its way. */
   freeTexture(texture: GPUTexture): void {
-    if (this.#closed) return;
-    if (!this.#fault) this.submit();
-    texture.destroy();
+    if (this.#commands.empty) texture.destroy();
+    else this.#freed.push(texture);
   }
 
   /** The kernel under `key`, made at its first use. The key must name everything that its code depends on. */
@@ -250,28 +257,26 @@ export class Gpu implements Disposable {
     params: readonly number[],
     workgroups: Workgroups,
   ): void {
-    const { made, parameters } = this.#pipelines;
-    const known = made.pipelines;
-    if (parameters.full || this.profiler?.full) this.submit();
+    if (this.#pipelines.parameters.full || this.profiler?.full) this.submit();
     const bound = this.#pipelines.bind(kernel, bindings, params);
     const [x, y = 1, z = 1] = typeof workgroups === "number" ? this.#fold(workgroups) : workgroups;
     this.#commands.dispatch(kernel.name, bound, [x, y, z]);
     this.#dispatches++;
-    if (this.onKernel && made.pipelines > known) {
-      this.onKernel(kernel.name, made.pipelines);
-      this.submit();
-      // software adapters compile at the first dispatch, and Deno waits for that in this call
-      void this.device.queue.onSubmittedWorkDone();
-    }
   }
 
   /** Sends the recorded commands to the device. */
   submit(): void {
     this.check();
     if (this.#commands.empty) return;
+    const compiled = this.#pipelines.takeNew();
+    if (compiled.length > 0) {
+      this.#ahead?.compile(compiled, (kernel) => this.onCompile?.(kernel));
+      this.onCompile?.();
+    }
     this.#pipelines.submitting();
     this.#commands.submit();
     this.#submits++;
+    for (const texture of this.#freed.splice(0)) texture.destroy();
     this.#memory.submitted();
   }
 
@@ -342,6 +347,7 @@ export class Gpu implements Disposable {
   [Symbol.dispose](): void {
     if (this.#closed) return;
     this.#closed = true;
+    this.#ahead?.[Symbol.dispose]();
     this.#memory.destroy();
     this.device.destroy();
   }

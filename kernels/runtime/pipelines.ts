@@ -2,8 +2,8 @@ import type { AdapterInfo } from "./adapter.ts";
 import { type Binding, type Kernel, LeastRecentlyUsed, roundUp } from "./kernel.ts";
 import { sizeClass } from "./memory.ts";
 import { Parameters } from "./params.ts";
+import { type CompiledKernel, compileKernel, type Compiling } from "./compile.ts";
 import { Tensor } from "./tensor.ts";
-import { compilable } from "./wgsl.ts";
 
 /** A kernel with what is bound to it. */
 export interface BoundKernel {
@@ -23,10 +23,8 @@ export interface MadeCounts {
   bindGroups: number;
 }
 
-interface Compiled {
+interface Compiled extends CompiledKernel {
   readonly id: number;
-  readonly pipeline: GPUComputePipeline;
-  readonly layout: GPUBindGroupLayout;
 }
 
 /** Compiled kernels, and what has been bound to them before. */
@@ -37,16 +35,19 @@ export class Pipelines {
   readonly parameters: Parameters;
   readonly #device: GPUDevice;
   readonly #info: AdapterInfo;
+  readonly #heard: (kernel: Compiling) => void;
   readonly #kernels = new Map<string, Kernel>();
   readonly #compiled = new Map<Kernel, Compiled>();
+  readonly #new: CompiledKernel[] = [];
   readonly #bindGroups = new LeastRecentlyUsed<GPUBindGroup>(16384);
   readonly #textureIds = new WeakMap<GPUTexture, number>();
   #ids = 0;
 
-  /** No kernels yet. */
-  constructor(device: GPUDevice, info: AdapterInfo) {
+  /** No kernels yet; `heard` will hear of each one before it is compiled. */
+  constructor(device: GPUDevice, info: AdapterInfo, heard: (kernel: Compiling) => void) {
     this.#device = device;
     this.#info = info;
+    this.#heard = heard;
     this.parameters = new Parameters(device);
   }
 
@@ -92,6 +93,11 @@ export class Pipelines {
     return { pipeline, group, offsets };
   }
 
+  /** The kernels that have been compiled since this was asked last. */
+  takeNew(): readonly CompiledKernel[] {
+    return this.#new.splice(0);
+  }
+
   /** Sends the parameters ahead of the commands that are about to be submitted, and forgets what has long not been used. */
   submitting(): void {
     this.parameters.send();
@@ -109,41 +115,11 @@ export class Pipelines {
   #compile(kernel: Kernel): Compiled {
     let entry = this.#compiled.get(kernel);
     if (!entry) {
-      const { name: label } = kernel;
-      const code = compilable(kernel.code, this.#info);
-      const module = this.#device.createShaderModule({ label, code });
-      const layout = this.#device.createBindGroupLayout({ label, entries: bindingsOf(code) });
-      const pipeline = this.#device.createComputePipeline({
-        label,
-        layout: this.#device.createPipelineLayout({ label, bindGroupLayouts: [layout] }),
-        compute: { module, entryPoint: "main" },
-      });
-      this.#compiled.set(kernel, entry = { id: ++this.#ids, pipeline, layout });
-      this.made.pipelines++;
+      this.#heard({ name: kernel.name, number: ++this.made.pipelines });
+      const compiled = compileKernel(this.#device, kernel, this.#info);
+      this.#compiled.set(kernel, entry = { ...compiled, id: ++this.#ids });
+      this.#new.push(entry);
     }
     return entry;
   }
-}
-
-/** The bindings that WGSL declares. Uniforms are found by an offset that is given with each dispatch. */
-export function bindingsOf(code: string): GPUBindGroupLayoutEntry[] {
-  const declared = code.matchAll(
-    /@group\(0\) @binding\((\d+)\) var(?:<(\w+)(?:, (\w+))?>)? \w+: (\w+)(?:<(\w+)(?:, (\w+))?>)?/g,
-  );
-  return [...declared].map(([, binding, space, access, type, format, mode]) => ({
-    binding: Number(binding),
-    visibility: GPUShaderStage.COMPUTE,
-    ...space === "uniform"
-      ? { buffer: { type: "uniform", hasDynamicOffset: true } }
-      : space === "storage"
-      ? { buffer: { type: access === "read_write" ? "storage" : "read-only-storage" } }
-      : type === "texture_storage_2d"
-      ? {
-        storageTexture: {
-          format: format as GPUTextureFormat,
-          access: `${mode}-only` as GPUStorageTextureAccess,
-        },
-      }
-      : { texture: { sampleType: "unfilterable-float" } },
-  }));
 }
