@@ -198,8 +198,8 @@ async function requireNetwork(option: string, hosts: readonly string[]): Promise
     const { state } = await Deno.permissions.query(host.includes("*") ? net : { ...net, host });
     if (state === "granted") continue;
     throw new UsageError(
-      `--${option} ${hosts} needs the network, which this task has not; start it as \`deno run --allow-read ` +
-        `--allow-ffi --allow-env --allow-net cli.ts serve --${option} ${hosts} …\`.`,
+      `--${option} ${hosts} needs the network, which this task may not use; start it as ` +
+        `\`deno task serve:net --${option} ${hosts} …\`.`,
     );
   }
 }

@@ -18,10 +18,10 @@ Deno.test({
     }
     for (const host of ["0.0.0.0", "::", "10.1.2.3", "example.com"]) {
       const error = await assertRejects(() => run(["--host", host]), UsageError);
-      assert(error.message.includes(`cli.ts serve --host ${host} …`), error.message);
+      assert(error.message.includes(`deno task serve:net --host ${host} …`), error.message);
     }
     const hosts = ["--image_hosts", "*.example.com,a.example"];
     const error = await assertRejects(() => run(hosts), UsageError);
-    assert(error.message.includes(`--allow-net cli.ts serve ${hosts.join(" ")} …`), error.message);
+    assert(error.message.includes(`deno task serve:net ${hosts.join(" ")} …`), error.message);
   },
 });
