@@ -1,12 +1,5 @@
-import {
-  COLUMNS,
-  DEPTH,
-  fillTexture,
-  ROWS,
-  slabKernel,
-  type SlabPart,
-  textureOf,
-} from "../matmul/software.ts";
+import { DEPTH, fillTexture, ROWS, texelOf, textureOf } from "../matmul/left_operand.ts";
+import { COLUMNS, slabKernel, type SlabPart } from "../matmul/software.ts";
 import { ADD, operandsOf } from "../matmul/problem.ts";
 import type { GroupedProduct } from "./problem.ts";
 
@@ -71,7 +64,7 @@ function rowsOfTiles(product: GroupedProduct): void {
         gpu.run(
           kernel,
           [b, texture, a, a, out, groups.tileExperts],
-          [row, rows, n, k, start + step, step / 4, add, across, groups.experts],
+          [row, rows, n, k, start + step, ...texelOf(step), add, across, groups.experts],
           [Math.ceil(rows / groups.tile), Math.ceil(n / COLUMNS)],
         );
       }
@@ -96,7 +89,7 @@ function sumOverTiles(product: GroupedProduct): void {
         gpu.run(
           kernel,
           [b, texture, a, a, out, groups.tileExperts],
-          [row, rows, n, k, start + step, step / 4, ADD.out, 1, groups.experts, m],
+          [row, rows, n, k, start + step, ...texelOf(step), ADD.out, 1, groups.experts, m],
           [Math.ceil(rows / (8 * part.subgroups)), Math.ceil(n / COLUMNS)],
         );
       }

@@ -213,17 +213,24 @@ export class Gpu implements Disposable {
     }
   }
 
-  /** Copies a matrix of float32 [rows, 4 * texels] into a texture of `rgba32float` texels. */
-  copyToTexture(from: Tensor, texture: GPUTexture, rows: number, texels: number): void {
+  /** Copies columns of a matrix of float32 to a place in a texture of `rgba32float` texels. */
+  copyToTexture(
+    from: Tensor,
+    column: number,
+    columns: number,
+    texture: GPUTexture,
+    [x, y]: readonly [number, number],
+  ): void {
+    const [rows, width] = from.shape as [number, number];
     this.#commands.encoder().copyBufferToTexture(
       {
         buffer: from.storage.buffer,
-        offset: from.offset,
-        bytesPerRow: texels * 16,
+        offset: from.offset + 4 * column,
+        bytesPerRow: 4 * width,
         rowsPerImage: rows,
       },
-      { texture },
-      [texels, rows],
+      { texture, origin: [x, y] },
+      [columns / 4, rows],
     );
   }
 
