@@ -99,8 +99,8 @@ for (const dtype of ["float32", "float16", "bfloat16", "q8"] as const) {
       if (!gpu.info.software || gpu.info.subgroupSize !== 8) return;
       const half = dtype === "float16" || dtype === "bfloat16";
       const odd = dtype === "q8"
-        ? [[1, 1, 32], [5, 67, 96], [11, 130, 160]]
-        : [[1, 1, 4], [5, 67, 20], [11, 130, 132]];
+        ? [[1, 1, 32], [5, 67, 96], [11, 130, 160], [19, 33, 288]]
+        : [[1, 1, 4], [5, 67, 20], [11, 130, 132], [19, 33, 36], [2, 9, 12], [3, 8, 8]];
       for (const [m, n, k] of odd as [number, number, number][]) {
         const before = gpu.memory.live;
         {

@@ -1,5 +1,6 @@
 import type { Gpu } from "../runtime/gpu.ts";
 import type { Tensor } from "../runtime/tensor.ts";
+import { namedTexture } from "../runtime/textures.ts";
 import { entry } from "../runtime/wgsl.ts";
 import { TILE } from "../sequences.ts";
 import { lines } from "./shape.ts";
@@ -19,26 +20,12 @@ export function takesLanes({ info }: Gpu, family?: "tiled" | "lanes"): boolean {
 /** Rows of a texture; later rows of a tensor stand beside the first ones. */
 const HEIGHT = 16384;
 
-const TEXTURES = new WeakMap<Gpu, Map<string, GPUTexture>>();
-
 /** Copies the rows of a tensor into the device's texture of that name, which grows as needed. */
 export function toTexture(name: string, x: Tensor): GPUTexture {
   const { gpu, rows } = x;
   const stride = x.width / 4;
   const width = stride * Math.ceil(rows / HEIGHT), height = Math.min(rows, HEIGHT);
-  let named = TEXTURES.get(gpu);
-  if (!named) TEXTURES.set(gpu, named = new Map());
-  let texture = named.get(name);
-  if (!texture || texture.width < width || texture.height < height) {
-    if (texture) gpu.freeTexture(texture);
-    texture = gpu.device.createTexture({
-      size: [Math.max(width, texture?.width ?? 0), Math.max(height, texture?.height ?? 0)],
-      format: "rgba32float",
-      usage: GPUTextureUsage.STORAGE_BINDING,
-      label: name,
-    });
-    named.set(name, texture);
-  }
+  const texture = namedTexture(gpu, name, width, height);
   const kernel = gpu.kernel("rows_to_texture", () => `
 struct Params { rows: u32, stride: u32 }
 @group(0) @binding(0) var<storage, read> x: array<vec4f>;

@@ -19,6 +19,20 @@ export function imageFormat(dtype: Dtype): ImageFormat {
   return isHalf(dtype) ? { texel: "rgba32uint", numbers: 8 } : { texel: "rgba32float", numbers: 4 };
 }
 
+/** WGSL for the four numbers at place `i` of a texel; in 8 bits without their scale. It needs `QUADS`. */
+export function quad(dtype: Dtype, texel: string, i: number): string {
+  if (dtype === "q8") return `bytes(${texel}.${"xyzw"[i]})`;
+  if (!isHalf(dtype)) return texel;
+  return `unpack4_${dtype}(vec2u(${texel}.${"xz"[i]}, ${texel}.${"yw"[i]}))`;
+}
+
+/** WGSL functions for `quad`, beside those of half precision. */
+export const QUADS = `
+fn bytes(word: u32) -> vec4f {
+  return vec4f(vec4i(vec4u(word) << vec4u(24u, 16u, 8u, 0u)) >> vec4u(24u));
+}
+`;
+
 /** Texels of a row of `k` numbers; in 8 bits each 128 numbers have one before them, for the scales of their blocks. */
 export function rowTexels(dtype: Dtype, k: number): number {
   return Math.ceil(k / imageFormat(dtype).numbers) + (dtype === "q8" ? Math.ceil(k / 128) : 0);

@@ -1,161 +1,181 @@
-import { f32, type Kernel } from "../runtime/kernel.ts";
+import type { Gpu } from "../runtime/gpu.ts";
+import { f32, type Kernel, roundUp } from "../runtime/kernel.ts";
 import { HALF, isHalf } from "../runtime/precision.ts";
+import { namedTexture } from "../runtime/textures.ts";
 import { entry } from "../runtime/wgsl.ts";
-import { imageFormat, LANES } from "./image.ts";
-import { ADD, addends, additions, type Operands, operandsOf, type Product } from "./problem.ts";
+import { imageFormat, LANES, quad, QUADS } from "./image.ts";
+import { imageRowProduct, STORE } from "./image_row.ts";
+import { addends, additions, type Operands, operandsOf, type Product } from "./problem.ts";
 
-/** Lanes of a workgroup; each has a row of the weight. */
-const SIZE = 64;
-/** Rows of the left operand in a dispatch at most. */
-const MOST_ROWS = 8;
-/** Quads of k whose texels are loaded before they are multiplied, where there are several rows. */
-const CHUNK = 8;
+/** Subgroups of a workgroup. */
+const SUBGROUPS = 4;
 
 const range = (n: number): number[] => Array.from({ length: n }, (_, i) => i);
+
+/** How many rows and columns of the result a lane has, in groups of which a subgroup loads a texel each. */
+interface Block {
+  /** Rows, by eights where there are more. */
+  readonly rows: number;
+  /** Columns, each eight from the next. */
+  readonly columns: number;
+}
+
+/** A block for so many rows: what is loaded should be used often, and all sums should fit into registers. */
+function blockFor(m: number): Block {
+  return m > LANES
+    ? { rows: 2 * LANES, columns: 2 }
+    : { rows: m > 4 ? LANES : m > 2 ? 4 : 2, columns: 4 };
+}
 
 /**
  * A product of few rows with a weight of which there is an image, on a processor that poses as a GPU.
  *
- * Each lane has a column of the result and reads its row of the weight from the image. The left operand lies in
- * workgroup memory, where an index that is known to the compiler costs nothing, so k is unrolled as text. What the left
- * operand is made from, see `ProductOptions.from`, is computed on the way there.
+ * Each lane has a few columns of the result and reads its rows of the weight from the image. The rows of the left
+ * operand lie in another texture, one for each lane, and are shown to all lanes number by number. What they are made
+ * from, see `ProductOptions.from`, is computed on the way there. A single row has a kernel of its own.
  */
 export function imageProduct(product: Product): void {
-  const { a, out, b, m, n, from } = product;
+  const { b, out, m, n, k } = product;
+  if (m === 1) return imageRowProduct(product);
   const { gpu } = out;
-  const bindings = [b.image!, a, ...addends(product), out];
-  const params: number[] = [];
-  if (from && from !== "swiglu") {
-    bindings.push(from.gain);
-    params.push(f32(from.eps));
-  }
-  for (let row = 0; row < m; row += MOST_ROWS) {
-    const rows = Math.min(MOST_ROWS, m - row);
-    const kernel = imageKernel(product, 2 ** Math.ceil(Math.log2(rows)), operandsOf(product));
-    gpu.run(kernel, bindings, [row, m, n, additions(product), ...params], Math.ceil(n / SIZE));
-  }
+  const block = blockFor(m), steps = stepOf(b.dtype);
+  const quads = roundUp(k / 4, steps);
+  const rows = namedTexture(gpu, "rows of a product", LANES * quads, Math.ceil(m / LANES));
+  fillRows(product, rows, quads);
+  gpu.run(
+    blockKernel(gpu, block, b.dtype),
+    [b.image!, rows, ...addends(product), out],
+    [m, n, additions(product), quads],
+    [Math.ceil(n / (LANES * block.columns * SUBGROUPS)), Math.ceil(m / block.rows)],
+  );
 }
 
-function imageKernel({ b, k, from, out: { gpu } }: Product, m: number, read: Operands): Kernel {
-  const norm = from && from !== "swiglu";
-  const { texel } = imageFormat(b.dtype);
-  const key = `matmul_image/${m}/${k}/${b.dtype}/${from ? norm ? "norm" : from : "plain"}`;
-  return gpu.kernel(`${key}${read.key}`, () =>
-    `${HALF[read.precision]}
-@group(0) @binding(0) var image: texture_storage_2d<${texel}, read>;
-@group(0) @binding(1) var<storage, read> a: array<${read.a.type(4)}>;
-@group(0) @binding(2) var<storage, read> bias: array<f32>;
-@group(0) @binding(3) var<storage, read> residual: array<f32>;
-@group(0) @binding(4) var<storage, read_write> out: array<f32>;
-${norm ? "@group(0) @binding(5) var<storage, read> gain: array<vec4f>;" : ""}
-struct Params { row: u32, m: u32, n: u32, add: u32${norm ? ", eps: f32" : ""} }
-@group(0) @binding(${norm ? 6 : 5}) var<uniform> p: Params;
-var<workgroup> x: array<vec4f, ${m * k / 4}>;
-${norm ? `var<workgroup> squares: array<f32, ${m * SIZE / LANES}>;` : ""}
-fn bytes(word: u32) -> vec4f {
-  return vec4f(vec4i(vec4u(word) << vec4u(24u, 16u, 8u, 0u)) >> vec4u(24u));
+/** Quads of k that are multiplied at a time. */
+function stepOf(dtype: Product["b"]["dtype"]): number {
+  return dtype === "q8" ? 8 : 4; // the numbers of one scale
 }
-fn store(i: u32, column: u32, product: f32) {
-  var sum = product;
-  if ((p.add & ${ADD.out}u) != 0u) { sum += out[i]; }
-  if ((p.add & ${ADD.bias}u) != 0u) { sum += bias[column]; }
-  if ((p.add & ${ADD.residual}u) != 0u) { sum += residual[i]; }
-  out[i] = sum;
+
+/** Puts the left operand into a texture as `makeImage` does, with zeros behind the last number. */
+function fillRows(product: Product, rows: GPUTexture, quads: number): void {
+  const { a, m, k, from } = product;
+  const { gpu } = a;
+  const norm = from && from !== "swiglu" ? from : undefined;
+  const kernel = rowsKernel(gpu, norm ? "norm" : from ? "swiglu" : "plain", operandsOf(product));
+  gpu.run(kernel, norm ? [a, rows, norm.gain] : [a, rows], [
+    ...[k / 4, quads],
+    ...norm ? [f32(norm.eps)] : [],
+  ], m);
 }
+
+function rowsKernel(gpu: Gpu, from: "norm" | "swiglu" | "plain", read: Operands): Kernel {
+  const { a, precision } = read;
+  const norm = from === "norm";
+  const rounded = (v: string) => isHalf(precision) ? `round4_${precision}(${v})` : v;
+  const value = {
+    norm: rounded("gain[min(i, p.quads - 1u)] * (a[first + at] * scale)"),
+    swiglu: rounded("g / (1.0 + exp(min(-g, vec4f(80.0)))) * a[first + p.quads + at]"),
+    plain: a.read(4, "first + at"),
+  }[from];
+  return gpu.kernel(`matmul_image_rows/${from}${read.key}`, () =>
+    `${HALF[precision]}
+@group(0) @binding(0) var<storage, read> a: array<${a.type(4)}>;
+@group(0) @binding(1) var rows: texture_storage_2d<rgba32float, write>;
+${norm ? "@group(0) @binding(2) var<storage, read> gain: array<vec4f>;" : ""}
+struct Params { quads: u32, all: u32${norm ? ", eps: f32" : ""} }
+@group(0) @binding(${norm ? 3 : 2}) var<uniform> p: Params;
 ${
       entry(
         gpu,
-        SIZE,
-        `${norm ? scales(m, k) : ""}
-  ${range(m).map((j) => fill(j, k, norm ? "norm" : from, read)).join("\n  ")}
-  workgroupBarrier();
-  let block = group * ${SIZE / LANES}u + sg;
-  ${range(m).map((j) => `var c${j} = 0.0;`).join(" ")}
-  ${chunks(b.dtype, m, k).join("\n  ")}
-  let column = group * ${SIZE}u + lane;
-  if (column < p.n) {
-    ${
-          range(m).map((j) =>
-            `if (p.row + ${j}u < p.m) { store((p.row + ${j}u) * p.n + column, column, c${j}); }`
-          ).join("\n    ")
+        LANES,
+        `let first = group * ${from === "swiglu" ? "2u * " : ""}p.quads;
+  ${
+          norm
+            ? `var sum = 0.0;
+  for (var i = lane; i < p.quads; i += ${LANES}u) { let v = a[first + i]; sum += dot(v, v); }
+  let scale = inverseSqrt(subgroupAdd(sum) / f32(4u * p.quads) + p.eps);`
+            : ""
         }
+  for (var i = lane; i < p.all; i += ${LANES}u) {
+    let at = min(i, p.quads - 1u);
+    ${from === "swiglu" ? "let g = a[first + at];" : ""}
+    let value = select(vec4f(), ${value}, i < p.quads);
+    textureStore(rows, vec2u(i * ${LANES}u + group % ${LANES}u, group / ${LANES}u), value);
   }`,
       )
     }`);
 }
 
-/** r0, r1, …: what each row is divided by in an RMSNorm. */
-function scales(m: number, k: number): string {
-  const each = (j: number) =>
-    `{
-    let first = min(p.row + ${j}u, p.m - 1u) * ${k / 4}u;
-    var sum = 0.0;
-    for (var i = lane; i < ${k / 4}u; i += ${SIZE}u) { let v = a[first + i]; sum += dot(v, v); }
-    let whole = subgroupAdd(sum);
-    if (sgi == 0u) { squares[${j * SIZE / LANES}u + sg] = whole; }
-  }`;
-  const sum = (j: number) => range(SIZE / LANES).map((s) => `squares[${j * SIZE / LANES + s}]`);
-  return `${range(m).map(each).join("\n  ")}
-  workgroupBarrier();
-  ${
-    range(m).map((j) => `let r${j} = inverseSqrt((${sum(j).join(" + ")}) / ${k}.0 + p.eps);`).join(
-      "\n  ",
+function blockKernel(gpu: Gpu, { rows, columns }: Block, dtype: Product["b"]["dtype"]): Kernel {
+  const { texel, numbers } = imageFormat(dtype);
+  const steps = stepOf(dtype), each = numbers / 4;
+  const eights = Math.ceil(rows / LANES);
+  const perColumn = (f: (b: number) => string): string => range(columns).map(f).join(" ");
+  const load = (place: string, b: number) =>
+    `textureLoad(image, vec2u((${place}) * ${LANES}u + sgi, block + ${b}u))`;
+  const scales = perColumn((b) =>
+    `let all${b} = bitcast<vec4f>(${load("q / 32u * 9u", b)});
+    let scale${b} = select(select(all${b}.x, all${b}.y, part == 1u), select(all${b}.z, all${b}.w, part == 3u), part > 1u);`
+  );
+  const texels = range(steps / each).map((t) =>
+    perColumn((b) =>
+      `let t${t}_${b} = ${
+        load(dtype === "q8" ? `q / 4u + q / 32u + 1u + ${t}u` : `q / ${each}u + ${t}u`, b)
+      };`
     )
-  }`;
-}
-
-/** Puts a row of the left operand into workgroup memory; rows beyond the last are copies of it. */
-function fill(
-  j: number,
-  k: number,
-  from: "norm" | Product["from"],
-  { a, precision }: Operands,
-): string {
-  const quads = k / 4;
-  const rounded = (v: string) => isHalf(precision) ? `round4_${precision}(${v})` : v;
-  const value = from === "norm"
-    ? rounded(`gain[i] * (a[first + i] * r${j})`)
-    : from
-    ? rounded(`g / (1.0 + exp(min(-g, vec4f(80.0)))) * a[first + ${quads}u + i]`)
-    : a.read(4, "first + i");
-  return `{ let first = min(p.row + ${j}u, p.m - 1u) * ${from === "swiglu" ? 2 * quads : quads}u;
-    for (var i = lane; i < ${quads}u; i += ${SIZE}u) {
-      ${from === "swiglu" ? "let g = a[first + i];" : ""}
-      x[${j * quads}u + i] = ${value};
-    } }`;
-}
-
-/** Steps of k: texels, the four numbers of each quad `v…` from them, and their products with all rows. */
-function chunks(dtype: Product["b"]["dtype"], m: number, k: number): string[] {
-  const quads = k / 4, each = imageFormat(dtype).numbers / 4;
-  const load = (t: number) => `textureLoad(image, vec2u(${t * LANES}u + sgi, block))`;
-  const place = (t: number) => dtype === "q8" ? t + Math.floor(t / 8) + 1 : t;
-  const scale = (q: number) => `s${Math.floor(q / 32)}.${"xyzw"[Math.floor(q / 8) % 4]}`;
-  const values = (q: number): string => {
-    const word = (i: number) => `t${Math.floor(q / each)}.${"xyzw"[i]}`;
-    if (dtype === "q8") return `bytes(${word(q % 4)}) * ${scale(q)}`;
-    if (!isHalf(dtype)) return `t${q}`;
-    return `unpack4_${dtype}(vec2u(${word(q % 2 * 2)}, ${word(q % 2 * 2 + 1)}))`;
-  };
-  const step = m === 1 ? each : Math.max(CHUNK, each);
-  return range(Math.ceil(quads / step)).map((chunk) => {
-    const own = range(Math.min(step, quads - chunk * step)).map((i) => chunk * step + i);
-    const texels = [...new Set(own.map((q) => Math.floor(q / each)))];
-    const scales = dtype === "q8" && own[0]! % 32 === 0
-      ? `let s${own[0]! / 32} = bitcast<vec4f>(${load(9 * own[0]! / 32)});`
-      : "";
-    const products = own.map((q) =>
-      m === 1
-        ? `c0 += dot(v${q}, x[${q}]);`
-        : `{ ${range(m).map((j) => `let x${j} = x[${j * quads + q}];`).join(" ")} ${
-          [..."xyzw"].map((c) => range(m).map((j) => `c${j} += x${j}.${c} * v${q}.${c};`).join(" "))
-            .join("\n    ")
-        } }`
-    );
-    return `${scales} {
-    ${texels.map((t) => `let t${t} = ${load(place(t))};`).join(" ")}
-    ${own.map((q) => `let v${q} = ${values(q)};`).join(" ")}
-    ${products.join("\n    ")}
-  }`;
-  });
+  );
+  const values = range(steps).map((q) =>
+    perColumn((b) =>
+      `let v${q}_${b} = ${quad(dtype, `t${Math.floor(q / each)}_${b}`, q % each)}${
+        dtype === "q8" ? ` * scale${b}` : ""
+      };`
+    )
+  );
+  const products = range(rows).map((j) => (q: number) =>
+    [..."xyzw"].map((c) =>
+      `{ let a = subgroupBroadcast(x${q}_${Math.floor(j / LANES)}.${c}, ${j % LANES}u); ${
+        perColumn((b) => `c${j}_${b} += a * v${q}_${b}.${c};`)
+      } }`
+    ).join(" ")
+  );
+  return gpu.kernel(`matmul_image/${rows}/${dtype}`, () =>
+    `${isHalf(dtype) ? HALF[dtype] : ""}
+@group(0) @binding(0) var image: texture_storage_2d<${texel}, read>;
+@group(0) @binding(1) var rows: texture_storage_2d<rgba32float, read>;
+@group(0) @binding(2) var<storage, read> bias: array<f32>;
+@group(0) @binding(3) var<storage, read> residual: array<f32>;
+@group(0) @binding(4) var<storage, read_write> out: array<f32>;
+struct Params { m: u32, n: u32, add: u32, quads: u32 }
+@group(0) @binding(5) var<uniform> p: Params;
+${QUADS}${STORE}
+${
+      entry(
+        gpu,
+        LANES * SUBGROUPS,
+        `let block = (workgroup.x * ${SUBGROUPS}u + sg) * ${columns}u;
+  ${range(rows).map((j) => perColumn((b) => `var c${j}_${b} = 0.0;`)).join("\n  ")}
+  for (var q = 0u; q < p.quads; q += ${steps}u) {
+    ${
+          range(steps).map((q) =>
+            range(eights).map((e) =>
+              `let x${q}_${e} = textureLoad(rows, vec2u((q + ${q}u) * ${LANES}u + sgi, workgroup.y * ${eights}u + ${e}u));`
+            ).join(" ")
+          ).join("\n    ")
+        }
+    ${dtype === "q8" ? `let part = q / 8u % 4u; ${scales}` : ""}
+    ${[...texels, ...values].join("\n    ")}
+    ${range(steps).map((q) => products.map((product) => product(q)).join("\n    ")).join("\n    ")}
+  }
+  ${
+          perColumn((b) =>
+            `{ let column = (block + ${b}u) * ${LANES}u + sgi;
+    ${
+              range(rows).map((j) =>
+                `{ let row = workgroup.y * ${rows}u + ${j}u;
+      if (row < p.m && column < p.n) { store(row * p.n + column, column, c${j}_${b}); } }`
+              ).join("\n    ")
+            } }`
+          )
+        }`,
+      )
+    }`);
 }

@@ -1,0 +1,119 @@
+import { f32, type Kernel } from "../runtime/kernel.ts";
+import { HALF, isHalf } from "../runtime/precision.ts";
+import { entry } from "../runtime/wgsl.ts";
+import { imageFormat, LANES, quad, QUADS } from "./image.ts";
+import { ADD, addends, additions, type Operands, operandsOf, type Product } from "./problem.ts";
+
+/** Lanes of a workgroup; each has a row of the weight. */
+const SIZE = 64;
+
+/** WGSL that stores a sum with what `Params.add` names. */
+export const STORE = `
+fn store(i: u32, column: u32, product: f32) {
+  var sum = product;
+  if ((p.add & ${ADD.out}u) != 0u) { sum += out[i]; }
+  if ((p.add & ${ADD.bias}u) != 0u) { sum += bias[column]; }
+  if ((p.add & ${ADD.residual}u) != 0u) { sum += residual[i]; }
+  out[i] = sum;
+}
+`;
+
+const range = (n: number): number[] => Array.from({ length: n }, (_, i) => i);
+
+/**
+ * The product of one row with a weight of which there is an image; see `imageProduct`.
+ *
+ * Each lane has a column of the result and reads its row of the weight from the image. The left operand lies in
+ * workgroup memory, where an index that is known to the compiler costs nothing, so k is unrolled as text. What the left
+ * operand is made from, see `ProductOptions.from`, is computed on the way there.
+ */
+export function imageRowProduct(product: Product): void {
+  const { a, out, b, n, from } = product;
+  const bindings = [b.image!, a, ...addends(product), out];
+  const params: number[] = [];
+  if (from && from !== "swiglu") {
+    bindings.push(from.gain);
+    params.push(f32(from.eps));
+  }
+  const kernel = rowKernel(product, operandsOf(product));
+  out.gpu.run(kernel, bindings, [n, additions(product), ...params], Math.ceil(n / SIZE));
+}
+
+function rowKernel({ b, k, from, out: { gpu } }: Product, read: Operands): Kernel {
+  const norm = from && from !== "swiglu";
+  const { texel } = imageFormat(b.dtype);
+  const key = `matmul_image/1/${k}/${b.dtype}/${from ? norm ? "norm" : from : "plain"}`;
+  return gpu.kernel(`${key}${read.key}`, () =>
+    `${HALF[read.precision]}
+@group(0) @binding(0) var image: texture_storage_2d<${texel}, read>;
+@group(0) @binding(1) var<storage, read> a: array<${read.a.type(4)}>;
+@group(0) @binding(2) var<storage, read> bias: array<f32>;
+@group(0) @binding(3) var<storage, read> residual: array<f32>;
+@group(0) @binding(4) var<storage, read_write> out: array<f32>;
+${norm ? "@group(0) @binding(5) var<storage, read> gain: array<vec4f>;" : ""}
+struct Params { n: u32, add: u32${norm ? ", eps: f32" : ""} }
+@group(0) @binding(${norm ? 6 : 5}) var<uniform> p: Params;
+var<workgroup> x: array<vec4f, ${k / 4}>;
+${norm ? `var<workgroup> squares: array<f32, ${SIZE / LANES}>;` : ""}
+${QUADS}${STORE}
+${
+      entry(
+        gpu,
+        SIZE,
+        `${norm ? scale(k) : ""}
+  for (var i = lane; i < ${k / 4}u; i += ${SIZE}u) {
+    ${from === "swiglu" ? "let g = a[i];" : ""}
+    x[i] = ${made(k, norm ? "norm" : from, read)};
+  }
+  workgroupBarrier();
+  let block = group * ${SIZE / LANES}u + sg;
+  var c = 0.0;
+  ${chunks(b.dtype, k).join("\n  ")}
+  let column = group * ${SIZE}u + lane;
+  if (column < p.n) { store(column, column, c); }`,
+      )
+    }`);
+}
+
+/** By what the row is multiplied in an RMSNorm. */
+function scale(k: number): string {
+  return `var sum = 0.0;
+  for (var i = lane; i < ${k / 4}u; i += ${SIZE}u) { let v = a[i]; sum += dot(v, v); }
+  let whole = subgroupAdd(sum);
+  if (sgi == 0u) { squares[sg] = whole; }
+  workgroupBarrier();
+  let scale = inverseSqrt((${
+    range(SIZE / LANES).map((s) => `squares[${s}]`).join(" + ")
+  }) / ${k}.0 + p.eps);`;
+}
+
+/** Four numbers of the left operand. */
+function made(k: number, from: "norm" | Product["from"], { a, precision }: Operands): string {
+  const rounded = (v: string) => isHalf(precision) ? `round4_${precision}(${v})` : v;
+  if (from === "norm") return rounded("gain[i] * (a[i] * scale)");
+  return from
+    ? rounded(`g / (1.0 + exp(min(-g, vec4f(80.0)))) * a[${k / 4}u + i]`)
+    : a.read(4, "i");
+}
+
+/** Steps of k: texels, the four numbers of each quad `v…` from them, and their products. */
+function chunks(dtype: Product["b"]["dtype"], k: number): string[] {
+  const quads = k / 4, each = imageFormat(dtype).numbers / 4;
+  const load = (t: number) => `textureLoad(image, vec2u(${t * LANES}u + sgi, block))`;
+  const place = (t: number) => dtype === "q8" ? t + Math.floor(t / 8) + 1 : t;
+  const scale = (q: number) => `s${Math.floor(q / 32)}.${"xyzw"[Math.floor(q / 8) % 4]}`;
+  return range(Math.ceil(quads / each)).map((t) => {
+    const own = range(Math.min(each, quads - t * each)).map((i) => t * each + i);
+    const scales = dtype === "q8" && t % 8 === 0
+      ? `let s${t / 8} = bitcast<vec4f>(${load(9 * t / 8)});`
+      : "";
+    return `${scales} {
+    let t = ${load(place(t))};
+    ${
+      own.map((q, i) =>
+        `c += dot(${quad(dtype, "t", i)}${dtype === "q8" ? ` * ${scale(q)}` : ""}, x[${q}]);`
+      ).join("\n    ")
+    }
+  }`;
+  });
+}
