@@ -108,8 +108,8 @@ const FAMILIES: readonly [Choice, readonly Layout[], readonly Extents[]][] = [
   [{ family: "small" }, LAYOUTS, [...ODD, [33, 20, 7]]],
   [{ family: "gemv" }, ["NT"], [[1, 1, 4], [3, 5, 32], [8, 257, 260]]],
   [{ family: "tiled", tile: 32 }, ["NT"], [...ODD, ...FOURS]],
-  [{ family: "tiled", tile: 64, slices: 3 }, ["NN"], [[3, 17, 5], [68, 132, 100]]],
-  [{ family: "tiled", tile: 128 }, ["TN"], FOURS],
+  [{ family: "tiled", tile: 64, slices: 3 }, ["NN"], [[68, 132, 100]]],
+  [{ family: "tiled", tile: 32 }, ["TN"], FOURS],
 ];
 
 for (const dtype of HALVES) {
