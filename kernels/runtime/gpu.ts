@@ -2,7 +2,8 @@ import { type AdapterInfo, chooseAdapter, openDevice } from "./adapter.ts";
 import { Commands } from "./commands.ts";
 import type { Compiling } from "./compile.ts";
 import { CompileAhead } from "./compile_ahead.ts";
-import { DeviceError, OutOfMemoryError, ShapeError } from "./errors.ts";
+import { OutOfMemoryError, ShapeError } from "./errors.ts";
+import { Faults } from "./faults.ts";
 import { type Binding, type Kernel, roundUp, type Workgroups } from "./kernel.ts";
 import { formatBytes, MemoryPool, type MemoryUse, type Storage } from "./memory.ts";
 import { type MadeCounts, Pipelines } from "./pipelines.ts";
@@ -45,16 +46,13 @@ export class Gpu implements Disposable {
   /** Hears of every kernel before it is compiled, and with nothing when all that have been recorded are. */
   onCompile: ((kernel?: Compiling) => void) | undefined;
   readonly #memory: MemoryPool;
+  readonly #faults: Faults;
   readonly #scopes: Scope[] = [];
   readonly #pipelines: Pipelines;
   readonly #commands: Commands;
   readonly #ahead: CompileAhead | undefined;
   readonly #freed: GPUTexture[] = [];
-  #dispatches = 0;
-  #submits = 0;
   #readbacks = 0;
-  #fault: DeviceError | undefined;
-  #closed = false;
 
   /** For `open`. */
   constructor(device: GPUDevice, info: AdapterInfo, ahead?: CompileAhead) {
@@ -62,17 +60,9 @@ export class Gpu implements Disposable {
     this.info = info;
     this.#ahead = ahead;
     this.#memory = new MemoryPool(device);
+    this.#faults = new Faults(device, info.name, this.#memory);
     this.#pipelines = new Pipelines(device, info, (kernel) => this.onCompile?.(kernel));
     this.#commands = new Commands(device);
-    device.addEventListener("uncapturederror", (event) => {
-      event.preventDefault();
-      this.#fault ??= this.#explain((event as GPUUncapturedErrorEvent).error);
-    });
-    device.lost.then(({ message }) => {
-      if (!this.#closed) {
-        this.#fault = new DeviceError(`The device "${info.name}" was lost: ${message}`);
-      }
-    });
   }
 
   /**
@@ -101,8 +91,7 @@ export class Gpu implements Disposable {
 
   /** What the device has been asked to do so far. */
   get counts(): DeviceCounts {
-    const [dispatches, submits, readbacks] = [this.#dispatches, this.#submits, this.#readbacks];
-    return { ...this.#pipelines.made, dispatches, submits, readbacks };
+    return { ...this.#pipelines.made, ...this.#commands.counts, readbacks: this.#readbacks };
   }
 
   /** Bytes in use and kept for reuse. */
@@ -184,11 +173,7 @@ export class Gpu implements Disposable {
 
   /** Sets a tensor's bytes to zero. */
   clear(tensor: Tensor): void {
-    this.#commands.encoder().clearBuffer(
-      tensor.storage.buffer,
-      tensor.offset,
-      roundUp(tensor.bytes, 4),
-    );
+    this.#commands.clear(tensor);
   }
 
   /** Copies the bytes of one tensor over another's of the same size. */
@@ -196,20 +181,12 @@ export class Gpu implements Disposable {
     if (from.bytes !== to.bytes) {
       throw new ShapeError(`Cannot copy [${from.shape}] over [${to.shape}].`);
     }
-    const { buffer } = from.storage;
-    if (buffer === to.storage.buffer) {
+    if (from.storage.buffer === to.storage.buffer) {
       using scratch = this.detached(() => this.empty(from.shape, from.dtype, "copy"));
       this.copy(from, scratch);
       this.copy(scratch, to);
     } else {
-      const bytes = roundUp(from.bytes, 4);
-      this.#commands.encoder().copyBufferToBuffer(
-        buffer,
-        from.offset,
-        to.storage.buffer,
-        to.offset,
-        bytes,
-      );
+      this.#commands.copy(from, to);
     }
   }
 
@@ -219,24 +196,14 @@ export class Gpu implements Disposable {
     column: number,
     columns: number,
     texture: GPUTexture,
-    [x, y]: readonly [number, number],
+    place: readonly [x: number, y: number],
   ): void {
-    const [rows, width] = from.shape as [number, number];
-    this.#commands.encoder().copyBufferToTexture(
-      {
-        buffer: from.storage.buffer,
-        offset: from.offset + 4 * column,
-        bytesPerRow: 4 * width,
-        rowsPerImage: rows,
-      },
-      { texture, origin: [x, y] },
-      [columns / 4, rows],
-    );
+    this.#commands.copyToTexture(from, column, columns, texture, place);
   }
 
   /** Gives a storage back; `Tensor.dispose` calls it. */
   free(storage: Storage): void {
-    if (!this.#closed) this.#memory.release(storage);
+    if (!this.#faults.closed) this.#memory.release(storage);
   }
 
   /** Frees a texture, once what has been recorded with it is on its way. */
@@ -266,9 +233,7 @@ export class Gpu implements Disposable {
   ): void {
     if (this.#pipelines.parameters.full || this.profiler?.full) this.submit();
     const bound = this.#pipelines.bind(kernel, bindings, params);
-    const [x, y = 1, z = 1] = typeof workgroups === "number" ? this.#fold(workgroups) : workgroups;
-    this.#commands.dispatch(kernel.name, bound, [x, y, z]);
-    this.#dispatches++;
+    this.#commands.dispatch(kernel.name, bound, workgroups);
   }
 
   /** Sends the recorded commands to the device. */
@@ -282,7 +247,6 @@ export class Gpu implements Disposable {
     }
     this.#pipelines.submitting();
     this.#commands.submit();
-    this.#submits++;
     for (const texture of this.#freed.splice(0)) texture.destroy();
     this.#memory.submitted();
   }
@@ -340,8 +304,7 @@ export class Gpu implements Disposable {
 
   /** Throws the error that the device has reported since, if any. */
   check(): void {
-    if (this.#closed) throw new DeviceError("The device has been closed.");
-    if (this.#fault) throw this.#fault;
+    this.#faults.check();
   }
 
   /** Gives the memory kept for reuse back to the system. */
@@ -352,29 +315,10 @@ export class Gpu implements Disposable {
 
   /** Closes the device and frees everything on it. */
   [Symbol.dispose](): void {
-    if (this.#closed) return;
-    this.#closed = true;
+    if (this.#faults.closed) return;
+    this.#faults.close();
     this.#ahead?.[Symbol.dispose]();
     this.#memory.destroy();
     this.device.destroy();
-  }
-
-  #fold(count: number): [number, number] {
-    const most = this.device.limits.maxComputeWorkgroupsPerDimension;
-    if (count <= most) return [count, 1];
-    const y = Math.ceil(count / most);
-    return [Math.ceil(count / y), y];
-  }
-
-  #explain(error: GPUError): DeviceError {
-    if (error instanceof GPUOutOfMemoryError) {
-      return new OutOfMemoryError(
-        `The device "${this.info.name}" is out of memory with ${
-          formatBytes(this.memory.live)
-        } in use ` +
-          `(${this.memoryHolders()}). Use a smaller batch or a shorter sequence. (${error.message})`,
-      );
-    }
-    return new DeviceError(`The device "${this.info.name}" refused a command: ${error.message}`);
   }
 }

@@ -1,0 +1,50 @@
+import { DeviceError, OutOfMemoryError } from "./errors.ts";
+import { formatBytes, type MemoryPool } from "./memory.ts";
+
+/** What a device reports by itself: commands that it refuses, memory that it lacks, its loss. */
+export class Faults {
+  readonly #name: string;
+  readonly #memory: MemoryPool;
+  #first: DeviceError | undefined;
+  #closed = false;
+
+  /** Listens to a device of this name, whose memory comes from the pool. */
+  constructor(device: GPUDevice, name: string, memory: MemoryPool) {
+    this.#name = name;
+    this.#memory = memory;
+    device.addEventListener("uncapturederror", (event) => {
+      event.preventDefault();
+      this.#first ??= this.#explain((event as GPUUncapturedErrorEvent).error);
+    });
+    device.lost.then(({ message }) => {
+      if (!this.#closed) this.#first = new DeviceError(`The device "${name}" was lost: ${message}`);
+    });
+  }
+
+  /** Whether the device has been closed. */
+  get closed(): boolean {
+    return this.#closed;
+  }
+
+  /** To be told that the device is about to be closed. */
+  close(): void {
+    this.#closed = true;
+  }
+
+  /** Throws what has been reported, if anything. */
+  check(): void {
+    if (this.#closed) throw new DeviceError("The device has been closed.");
+    if (this.#first) throw this.#first;
+  }
+
+  #explain(error: GPUError): DeviceError {
+    if (error instanceof GPUOutOfMemoryError) {
+      return new OutOfMemoryError(
+        `The device "${this.#name}" is out of memory with ${
+          formatBytes(this.#memory.use.live)
+        } in use (${this.#memory.holders()}). Use a smaller batch or a shorter sequence. (${error.message})`,
+      );
+    }
+    return new DeviceError(`The device "${this.#name}" refused a command: ${error.message}`);
+  }
+}
