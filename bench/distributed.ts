@@ -1,8 +1,13 @@
 /**
- * What several ranks cost and gain: `deno run -A bench/distributed.ts [RANKS …]`, 1, 2 and 4 unless given. Measures sums
- * over ranks by size of the message, backward passes with the sums during and after them, and whole training steps, and
- * tells from them what more machines would do.
+ * What several ranks cost and gain.
+ *
+ *     deno run -A bench/distributed.ts [--only sums,overlap,steps,model] [RANKS …]
+ *
+ * Measures, on 1, 2 and 4 ranks unless given, sums over ranks by size of the message (sums), backward passes with the
+ * sums during and after them (overlap), and whole training steps (steps), and computes what more machines would do over
+ * usual links (model). Prints Markdown.
  */
+import { parseArgs } from "node:util";
 import { fromFileUrl, join } from "@std/path";
 import { run as sample } from "../cli/sample.ts";
 import { sumInHalf } from "../train/half_sum.ts";
@@ -131,25 +136,25 @@ async function showOverlap(ranks: number): Promise<void> {
   table(["link", "backward", "sums", "backward, then sums", "sums during backward", "saved"], rows);
 }
 
-async function main(counts: readonly number[]): Promise<void> {
-  const own = fromFileUrl(import.meta.url);
-  for (const ranks of counts.filter((n) => n > 1)) {
-    const sums: Sum[] = JSON.parse(await mpirun(ranks, [own]));
-    console.log(`Sums over ${ranks} ranks on this machine:\n`);
-    const rate = (bytes: number, seconds: number) => (bytes / seconds / 1e6).toFixed(1);
-    table(
-      ["bytes", "float32 ms", "MB/s", "float16 ms", "MB/s"],
-      sums.map(({ bytes, single, half }) => [
-        String(bytes),
-        (single * 1e3).toFixed(2),
-        rate(bytes, single),
-        (half * 1e3).toFixed(2),
-        rate(bytes, half),
-      ]),
-    );
-  }
-  const several = counts.find((n) => n > 1);
-  if (several) await showOverlap(several);
+/** Prints what sums take by size. */
+async function showSums(ranks: number): Promise<void> {
+  const sums: Sum[] = JSON.parse(await mpirun(ranks, [fromFileUrl(import.meta.url)]));
+  console.log(`Sums over ${ranks} ranks on this machine:\n`);
+  const rate = (bytes: number, seconds: number) => (bytes / seconds / 1e6).toFixed(1);
+  table(
+    ["bytes", "float32 ms", "MB/s", "float16 ms", "MB/s"],
+    sums.map(({ bytes, single, half }) => [
+      String(bytes),
+      (single * 1e3).toFixed(2),
+      rate(bytes, single),
+      (half * 1e3).toFixed(2),
+      rate(bytes, half),
+    ]),
+  );
+}
+
+/** Prints what whole updates take on each number of ranks. */
+async function showSteps(counts: readonly number[]): Promise<void> {
   const root = await Deno.makeTempDir();
   try {
     await sample([root, "--rows", "128"]);
@@ -169,6 +174,10 @@ async function main(counts: readonly number[]): Promise<void> {
   } finally {
     await Deno.remove(root, { recursive: true });
   }
+}
+
+/** Prints how updates would scale. */
+function showModel(): void {
   for (const compute of [0.1, 1]) {
     predict(`pretrain at ${compute} s an update (projector)`, compute, 4 * (768 * 512 + 512), 0);
     predict(`SFT at ${compute} s an update (26 M)`, compute, 4 * 25.8e6, HIDEABLE);
@@ -176,5 +185,28 @@ async function main(counts: readonly number[]): Promise<void> {
   }
 }
 
+async function main(): Promise<void> {
+  const { values: { only }, positionals } = parseArgs({
+    options: { only: { type: "string", default: "sums,overlap,steps,model" } },
+    allowPositionals: true,
+  });
+  const counts = positionals.length > 0 ? positionals.map(Number) : [1, 2, 4];
+  const several = counts.filter((n) => n > 1);
+  const parts: Record<string, () => Promise<void> | void> = {
+    sums: async () => {
+      for (const ranks of several) await showSums(ranks);
+    },
+    overlap: async () => {
+      if (several[0]) await showOverlap(several[0]);
+    },
+    steps: () => showSteps(counts),
+    model: showModel,
+  };
+  for (const part of only.split(",")) {
+    if (!parts[part]) throw new Error(`--only knows ${Object.keys(parts)}, not "${part}".`);
+    await parts[part]();
+  }
+}
+
 if (startedByMpi()) await measureSums();
-else await main(Deno.args.length > 0 ? Deno.args.map(Number) : [1, 2, 4]);
+else await main();
