@@ -1,9 +1,8 @@
-import { embedding } from "../kernels/embedding.ts";
-import { advance, type CacheRows, KvCache, packPrompts, pagesFor } from "../kernels/kv_cache.ts";
-import { linear } from "../kernels/matmul.ts";
+import { KvCache, pagesFor } from "../kernels/kv_cache.ts";
 import { ShapeError } from "../kernels/runtime/errors.ts";
-import type { Tensor } from "../kernels/runtime/tensor.ts";
-import { BatchSampler } from "./batch_sampler.ts";
+import { readPrompts } from "./batch_prompts.ts";
+import { BatchRun, type Chunk } from "./batch_run.ts";
+import type { PendingTokens } from "./batch_sampler.ts";
 import { PagePool } from "./page_pool.ts";
 import type { Prompt } from "./prompt.ts";
 import { type DrawnToken, type PromptPicture, Sequence, type SequenceOptions } from "./sequence.ts";
@@ -17,12 +16,6 @@ const MOST_ROWS = 2048;
 
 /** Tokens that were drawn for a sequence. */
 export type Progress = readonly [sequence: Sequence, tokens: readonly DrawnToken[]];
-
-/** Sequences and what is being drawn for them. */
-interface Reading {
-  readonly sequences: readonly Sequence[];
-  readonly tokens: Promise<DrawnToken[][]>;
-}
 
 /** A place for one sequence. */
 interface Slot {
@@ -56,6 +49,9 @@ export class BatchDecoder implements Disposable {
   readonly #slots: Slot[];
   readonly #pages: PagePool;
   #clock = 0;
+  /** Those that are being continued, and their next tokens, if they have been begun. */
+  #run: BatchRun | undefined;
+  #ahead: Chunk | undefined;
 
   /**
    * A decoder of up to `slots` sequences of up to `capacity` tokens.
@@ -145,26 +141,34 @@ export class BatchDecoder implements Disposable {
   }
 
   /**
-   * Reads the prompts of those that joined, which draws their first tokens; when nobody has, draws the next tokens of all.
+   * Reads the prompts of those that joined, which draws their first tokens; when nobody has, draws the next tokens of
+   * all. While these are on their way, those after them are begun, which the next step then gives.
    *
-   * @param count How many tokens of each are drawn before they are looked at; what comes after an end is thrown away.
+   * @param count How many tokens of each are begun before they are looked at; what comes after an end is thrown away.
    * @returns The new tokens of each sequence. Those that ended have left.
    */
   async step(count: number): Promise<Progress[]> {
     const here = this.#slots.flatMap(({ sequence }) => sequence ?? []);
     const fresh = here.filter(({ started }) => !started);
-    if (fresh.length > 0) return await this.#finish(this.#read(this.#readable(fresh)));
-    if (here.length === 0) return [];
-    const room = Math.max(
-      ...here.map(({ ids, promptTokens, options }) =>
-        Math.min(promptTokens + options.maxNewTokens, this.capacity) - ids.length
-      ),
-    );
-    return await this.#finish(this.#advance(here, Math.max(1, Math.min(count, room))));
+    const begun = this.#ahead;
+    this.#ahead = undefined;
+    if (!begun && fresh.length > 0) {
+      const first = readPrompts(this.#vlm, this.#cache, this.#readable(fresh));
+      return this.#accept(first, await first.read());
+    }
+    const chunk = begun ?? this.#begin(here, 0, count);
+    if (!chunk) return [];
+    const drawn = chunk.read(); // on Deno returns when they are drawn
+    drawn.catch(() => {}); // is awaited below, unless beginning fails
+    if (fresh.length === 0) this.#ahead = this.#begin(here, chunk.count, count);
+    const progress = this.#accept(chunk, await drawn);
+    if (this.running === 0) this.#stop();
+    return progress;
   }
 
   /** Frees the cache. */
   [Symbol.dispose](): void {
+    this.#stop();
     for (const { sequence } of this.#slots) if (sequence) this.leave(sequence);
     this.#cache[Symbol.dispose]();
   }
@@ -216,82 +220,35 @@ export class BatchDecoder implements Disposable {
     return fresh.filter((sequence, i) => fits(sequence) || i === 0);
   }
 
-  #read(sequences: readonly Sequence[]): Reading {
-    const { gpu, language } = this.#vlm;
-    using _scope = gpu.scope();
-    const ids: number[] = [], imageRows: number[] = [];
-    const pictures: Tensor[] = [];
-    const each = this.#vlm.tokensPerPicture;
-    for (const sequence of sequences) {
-      const { cachedTokens: known } = sequence;
-      const start = ids.length;
-      sequence.pictures.forEach(({ features }, i) => {
-        const rows = [...sequence.imageRows.subarray(i * each, (i + 1) * each)];
-        if (rows[0]! < known) return;
-        pictures.push(features);
-        imageRows.push(...rows.map((row) => row - known + start));
-      });
-      for (let i = known; i < sequence.ids.length; i++) ids.push(sequence.ids[i]!);
-    }
-    const x = this.#vlm.embed(
-      Uint32Array.from(ids),
-      Uint32Array.from(imageRows),
-      pictures.length > 0 ? joined(pictures) : undefined,
+  /**
+   * Begins to draw the next tokens of sequences.
+   *
+   * @param known How many of each have been begun that have not been looked at.
+   * @returns Nothing where one of them ends before, or the others may not go on.
+   */
+  #begin(sequences: readonly Sequence[], known: number, count: number): Chunk | undefined {
+    const rooms = sequences.map(({ ids, promptTokens, options }) =>
+      this.#reach(promptTokens, options) - ids.length - known
     );
-    const prompts = packPrompts(
-      gpu,
-      sequences.map(({ slot, cachedTokens, ids }) => ({
-        slot,
-        from: cachedTokens,
-        to: ids.length,
-      })),
-    );
-    const longest = Math.max(...sequences.map(({ ids }) => ids.length));
-    const context = { cache: this.#cache, rows: prompts.rows, prompts, longest };
-    const hidden = language.forward(x, context, prompts.last.rows);
-    const sampler = new BatchSampler(this.#vlm, sequences);
-    sampler.draw(linear(hidden, language.embedding));
-    for (const sequence of sequences) {
-      sequence.started = true;
-      for (const { features } of sequence.pictures) features.dispose();
+    if (!(Math.min(...rooms) > 0) || sequences.length === 0) return undefined;
+    const same = sequences.length === this.#run?.sequences.length &&
+      sequences.every((sequence, i) => sequence === this.#run?.sequences[i]);
+    if (!same) {
+      if (known > 0) return undefined; // who has left meanwhile is not to be waited for
+      this.#stop();
+      this.#run = new BatchRun(this.#vlm, this.#cache, sequences);
     }
-    return { sequences, tokens: sampler.read() };
+    return this.#run!.draw(Math.min(count, Math.max(...rooms)));
   }
 
-  #advance(sequences: readonly Sequence[], count: number): Reading {
-    const { gpu, language } = this.#vlm;
-    using _scope = gpu.scope();
-    const rows = this.#rows(
-      sequences.map(({ slot }) => slot),
-      sequences.map(({ ids }) => ids.length - 1),
-    );
-    const sampler = new BatchSampler(this.#vlm, sequences);
-    let tokens = gpu.tensor(
-      Uint32Array.from(sequences, ({ ids }) => ids.at(-1)!),
-      [sequences.length],
-    );
-    const longest = Math.max(...sequences.map(({ ids }) => ids.length)) + count;
-    for (let i = 0; i < count; i++) {
-      using step = gpu.scope();
-      const x = embedding(language.embedding, tokens);
-      const hidden = language.forward(x, { cache: this.#cache, rows, longest });
-      tokens = sampler.draw(linear(hidden, language.embedding), step);
-      advance(rows);
-      if (!gpu.info.software) gpu.submit(); // a device apart begins while the next is recorded
-    }
-    return { sequences, tokens: sampler.read() };
+  /** Forgets what has been begun. */
+  #stop(): void {
+    this.#ahead?.[Symbol.dispose]();
+    this.#run?.[Symbol.dispose]();
+    this.#ahead = this.#run = undefined;
   }
 
-  #rows(slots: readonly number[], positions: readonly number[]): CacheRows {
-    const { gpu } = this.#vlm;
-    return {
-      slots: gpu.tensor(Uint32Array.from(slots), [slots.length]),
-      positions: gpu.tensor(Uint32Array.from(positions), [slots.length]),
-    };
-  }
-
-  async #finish({ sequences, tokens }: Reading): Promise<Progress[]> {
-    const drawn = await tokens;
+  #accept({ sequences }: PendingTokens, drawn: readonly DrawnToken[][]): Progress[] {
     return sequences.flatMap((sequence, i): Progress[] => {
       const slot = this.#slots[sequence.slot]!;
       if (slot.sequence !== sequence) return []; // it has left meanwhile
@@ -303,17 +260,4 @@ export class BatchDecoder implements Disposable {
       return [[sequence, taken]];
     });
   }
-}
-
-/** Tensors of equal width below each other, or the one that there is. */
-function joined(parts: readonly Tensor[]): Tensor {
-  if (parts.length === 1) return parts[0]!;
-  const { gpu, width } = parts[0]!;
-  const all = gpu.empty([parts.reduce((rows, part) => rows + part.rows, 0), width]);
-  let start = 0;
-  for (const part of parts) {
-    gpu.copy(part, all.view(part.shape, start));
-    start += part.size;
-  }
-  return all;
 }

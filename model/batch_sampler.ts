@@ -6,8 +6,16 @@ import { countTokens, penalizeCounts } from "../kernels/token_counts.ts";
 import type { DrawnToken, Sequence } from "./sequence.ts";
 import type { Vlm } from "./vlm.ts";
 
+/** Tokens on their way from the device. Dispose of what is not read. */
+export interface PendingTokens extends Disposable {
+  /** For whom they were drawn. */
+  readonly sequences: readonly Sequence[];
+  /** The tokens of each sequence, once what has been recorded is submitted. */
+  read(): Promise<DrawnToken[][]>;
+}
+
 /** Draws the tokens of several sequences on the device, step by step, and reads them all at once. */
-export class BatchSampler {
+export class BatchSampler implements Disposable {
   readonly #vlm: Vlm;
   readonly #sequences: readonly Sequence[];
   readonly #settings: Tensor;
@@ -17,10 +25,10 @@ export class BatchSampler {
   /** Rows whose probabilities are asked for. */
   readonly #told: readonly number[];
   readonly #toldRows: Tensor | undefined;
-  readonly #tokens: Tensor[] = [];
-  readonly #logits: Tensor[] = [];
+  #tokens: Tensor[] = [];
+  #logits: Tensor[] = [];
 
-  /** Puts the settings on the device, into the innermost scope; nothing that sequences do not ask for is computed. */
+  /** Puts the settings on the device; nothing that sequences do not ask for is computed. */
   constructor(vlm: Vlm, sequences: readonly Sequence[]) {
     const { gpu } = vlm;
     const { vocab_size: vocabulary } = vlm.config.language;
@@ -75,11 +83,27 @@ export class BatchSampler {
     return tokens;
   }
 
-  /** Reads what was drawn: the tokens of each sequence. What it reads may be freed at once. */
-  async read(): Promise<DrawnToken[][]> {
+  /** Records the reading of what was drawn since the last time. What it reads may be freed at once. */
+  take(): PendingTokens {
     const { gpu } = this.#vlm;
     const steps = this.#tokens.length;
-    const bytes = await gpu.readAll([...this.#tokens, ...this.#logits]);
+    const reading = gpu.recordRead([...this.#tokens, ...this.#logits]);
+    [this.#tokens, this.#logits] = [[], []];
+    return {
+      sequences: this.#sequences,
+      read: async () => this.#drawn(await reading(), steps),
+      [Symbol.dispose]: () => reading[Symbol.dispose](),
+    };
+  }
+
+  /** Frees what it put on the device. */
+  [Symbol.dispose](): void {
+    const all = [this.#settings, this.#seen, this.#counts, this.#penalties, this.#toldRows];
+    for (const tensor of all) tensor?.dispose();
+  }
+
+  /** The tokens of each sequence from the bytes of each step's tokens and logits. */
+  #drawn(bytes: readonly ArrayBuffer[], steps: number): DrawnToken[][] {
     const ids = bytes.slice(0, steps).map((data) => new Uint32Array(data));
     const logits = bytes.slice(steps).map((data) => new Float32Array(data));
     return this.#sequences.map(({ options }, row) => {

@@ -2,6 +2,7 @@ import { embedding } from "../kernels/embedding.ts";
 import { advance, type CacheRows, KvCache, packPrompts } from "../kernels/kv_cache.ts";
 import { linear } from "../kernels/matmul.ts";
 import { ShapeError } from "../kernels/runtime/errors.ts";
+import type { PendingRead } from "../kernels/runtime/gpu.ts";
 import type { Tensor } from "../kernels/runtime/tensor.ts";
 import { sampleTokens, samplingSettings, seenTokens } from "../kernels/sample_tokens.ts";
 import type { Prompt } from "./prompt.ts";
@@ -105,7 +106,7 @@ export class Decoder implements Disposable {
     const start = this.length;
     const most = Math.min(maxNewTokens, this.#cache.capacity - start);
     let begun = 0;
-    const begin = (ahead: number): (() => Promise<ArrayBuffer[]>) | undefined => {
+    const begin = (ahead: number): PendingRead | undefined => {
       const count = Math.min(ahead, most - begun);
       if (count <= 0) return undefined;
       const read = this.#draw(count, start + begun, settings, seen, random);
@@ -127,7 +128,7 @@ export class Decoder implements Disposable {
       }
     } finally {
       if (this.length < start + begun) this.#setLogits(undefined); // they follow what was thrown away
-      if (next) await next();
+      next?.[Symbol.dispose]();
     }
   }
 
@@ -144,7 +145,7 @@ export class Decoder implements Disposable {
     settings: Tensor,
     seen: Tensor,
     random: Random,
-  ): () => Promise<ArrayBuffer[]> {
+  ): PendingRead {
     if (!this.#logits) throw new ShapeError("Nothing has been read yet that could be answered.");
     const { gpu, language } = this.#vlm;
     using scope = gpu.scope();

@@ -74,6 +74,33 @@ for (const name of ["dense", "moe"] as const) {
   );
 }
 
+gpuTest("the next tokens are begun while the last are on their way", async (gpu) => {
+  const before = gpu.memory.live;
+  {
+    using vlm = await goldenVlm(gpu, "dense");
+    using decoder = new Decoder(vlm, 40);
+    decoder.read(PROMPTS[0]!);
+    const alone = await Array.fromAsync(decoder.generate(greedy(12)));
+    using batch = new BatchDecoder(vlm, 2, 40);
+    const sequence = batch.join(PROMPTS[0]!, [], greedy(12));
+    const made: number[] = [], dispatches: number[] = [];
+    while (batch.running > 0) {
+      const start = gpu.counts.dispatches;
+      const [[, tokens]] = await batch.step(3) as [[Sequence, DrawnToken[]]];
+      made.push(tokens.length);
+      dispatches.push(gpu.counts.dispatches - start);
+    }
+    assertEquals(sequence.answer, alone);
+    assertEquals(made, [1, 3, 3, 3, 2]);
+    assertEquals(dispatches[1], 2 * dispatches[2]!, "the third three begin in the second step");
+    assertEquals(dispatches[4], 0, "the last two were begun before");
+    batch.join(PROMPTS[1]!, [], greedy(12));
+    await batch.step(1);
+    await batch.step(2); // is disposed of with two tokens under way
+  }
+  assertEquals(gpu.memory.live, before, "bytes left in use");
+});
+
 gpuTest("pictures are seen, kept as long as needed, and told apart by their keys", async (gpu) => {
   const before = gpu.memory.live;
   {

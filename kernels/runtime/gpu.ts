@@ -13,6 +13,9 @@ import type { Tape } from "./tape.ts";
 import { type Dtype, DTYPE_BYTES, sizeOf, Tensor } from "./tensor.ts";
 import { dtypeOf, type HostArray, Readback, upload } from "./transfer.ts";
 
+/** Reads what is on its way from the device. */
+export type PendingRead = (() => Promise<ArrayBuffer[]>) & Disposable;
+
 /** What a device has been asked to do so far. */
 export interface DeviceCounts extends Readonly<MadeCounts> {
   /** Kernels run. */
@@ -284,13 +287,13 @@ export class Gpu implements Disposable {
   /**
    * Records copies of tensors to the host.
    *
-   * @returns Waits for them and gives their bytes; to be called after `submit`. On Deno the call itself lasts until the
-   * device has done all that has been submitted, and its promise 10 ms longer.
+   * @returns Waits for them and gives their bytes; to be called after `submit`, or else disposed of. On Deno the call
+   * itself lasts until the device has done all that has been submitted, and its promise 10 ms longer.
    */
-  recordRead(tensors: readonly Tensor[]): () => Promise<ArrayBuffer[]> {
+  recordRead(tensors: readonly Tensor[]): PendingRead {
     this.#readbacks++;
     const readback = new Readback(this.device, this.#commands.encoder(), tensors);
-    return async () => {
+    const read = async (): Promise<ArrayBuffer[]> => {
       using _freed = readback;
       try {
         return await readback.bytes();
@@ -300,6 +303,7 @@ export class Gpu implements Disposable {
         throw error;
       }
     };
+    return Object.assign(read, { [Symbol.dispose]: () => readback[Symbol.dispose]() });
   }
 
   /** Throws the error that the device has reported since, if any. */
