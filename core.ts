@@ -8,7 +8,7 @@
 export * from "./kernels/runtime/errors.ts";
 export type { AdapterInfo } from "./kernels/runtime/adapter.ts";
 export type { Compiling } from "./kernels/runtime/compile.ts";
-export { type DeviceCounts, Gpu } from "./kernels/runtime/gpu.ts";
+export { type DeviceCounts, Gpu, type PendingRead } from "./kernels/runtime/gpu.ts";
 export type { MadeCounts } from "./kernels/runtime/pipelines.ts";
 export type { HostArray } from "./kernels/runtime/transfer.ts";
 export { type Binding, f32, type Kernel, type Workgroups } from "./kernels/runtime/kernel.ts";
