@@ -98,7 +98,7 @@ Deno.test({
         DataError,
         "COCO_val2014_000000393225.jpg",
       );
-      assertEquals(await measured("results", "--dtype", "float16"), 0);
+      assertEquals(await measured("results", "--dtype", "bfloat16"), 0);
       const read = async (name: string) =>
         JSON.parse(await Deno.readTextFile(join(dir, "results", name)));
       const results = await read("results.json");
