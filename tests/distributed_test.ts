@@ -7,16 +7,18 @@ import {
   assertSameRun,
   common,
   end,
-  folderTest,
   metricsOf,
   mpirun,
   runs,
   start,
 } from "./support/mpi.ts";
+import { folderTest } from "./support/original_folder.ts";
 
 const ignore = !await runs("mpirun", "--version");
+const rankTest = (name: string, body: (dir: string) => Promise<void>) =>
+  folderTest(name, body, ignore);
 
-folderTest(ignore, "ranks have the losses of one process with the whole batch", async (dir) => {
+rankTest("ranks have the losses of one process with the whole batch", async (dir) => {
   const flags = common(dir, 10);
   const batch = (size: number, name: string) => ["--batch_size", `${size}`, "--save_weight", name];
   // 8 samples in batches of 6: the last batch is ragged, and of 3 ranks one has none of it
@@ -33,7 +35,7 @@ folderTest(ignore, "ranks have the losses of one process with the whole batch", 
   await assertSameRun(dir, "experts_on_2_64_moe", "experts_64_moe");
 });
 
-folderTest(ignore, "a run goes on with any number of ranks", async (dir) => {
+rankTest("a run goes on with any number of ranks", async (dir) => {
   const flags = ["sft", ...common(dir, 5), "--val_ratio", "0.25"];
   await alone([...flags, "--batch_size", "4", "--save_weight", "whole"]);
   const parts = [...flags, "--save_weight", "parts"];
@@ -56,7 +58,7 @@ folderTest(ignore, "a run goes on with any number of ranks", async (dir) => {
   assertNear(last.measured.at(-1)!.val_loss!, whole.measured.at(-1)!.val_loss!, "val_loss");
 });
 
-folderTest(ignore, "half precision and local steps come close", async (dir) => {
+rankTest("half precision and local steps come close", async (dir) => {
   const flags = ["sft", ...common(dir, 6), "--save_weight"];
   await alone([...flags, "whole", "--batch_size", "4"]);
   const [rank, half, local] = [["--batch_size", "2"], "float16", "3"];
@@ -75,8 +77,7 @@ folderTest(ignore, "half precision and local steps come close", async (dir) => {
   }
 });
 
-folderTest(
-  ignore,
+rankTest(
   "a rank that is killed or hangs ends them all, and the run can go on",
   async (dir) => {
     const flags = ["sft", ...common(dir, 200), "--batch_size", "2", "--save_interval", "2"];
@@ -106,7 +107,7 @@ folderTest(
   },
 );
 
-folderTest(ignore, "ranks with other data or options are refused", async (dir) => {
+rankTest("ranks with other data or options are refused", async (dir) => {
   const task = ["sft", ...common(dir, 2), "--batch_size", "2"];
   const data = join(dir, "dataset/other.jsonl");
   const rows = await Deno.readTextFile(join(dir, "dataset/sft_data.jsonl"));
@@ -119,7 +120,7 @@ folderTest(ignore, "ranks with other data or options are refused", async (dir) =
   assertIncludes(text, "seed is 7 on rank 1");
 });
 
-folderTest(ignore, "doctor tells of all ranks", async () => {
+rankTest("doctor tells of all ranks", async () => {
   const text = await mpirun(2, ["doctor"]);
   for (const rank of [0, 1]) assert(new RegExp(`rank ${rank} of 2 .*GFLOP/s\\n`).test(text), text);
   assert(/Open MPI +[45]\.\d/.test(text), text);

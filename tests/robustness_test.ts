@@ -5,21 +5,11 @@ import { hostTensor, readChecked, toFloat32 } from "../model/host_tensor.ts";
 import { pthChunks } from "../model/pth_writer.ts";
 import { writeFileAtomic } from "../data/files.ts";
 import type { StepMetrics } from "../train/metrics.ts";
-import { makeOriginalFolder } from "./support/original_folder.ts";
+import { folderTest, makeOriginalFolder } from "./support/original_folder.ts";
 import { seeded } from "./support/seeded.ts";
 
 /** How often a run is killed; more by hand. */
 const KILLS = Number(Deno.env.get("GLIMPSE_KILLS") ?? 3);
-
-async function withFolder(body: (dir: string) => Promise<void>): Promise<void> {
-  const dir = await Deno.makeTempDir();
-  try {
-    await makeOriginalFolder(dir);
-    await body(dir);
-  } finally {
-    await Deno.remove(dir, { recursive: true });
-  }
-}
 
 function start(dir: string, ...flags: string[]): Deno.ChildProcess {
   const size = ["--hidden_size", "64", "--max_seq_len", "380", "--num_workers", "0"];
@@ -85,45 +75,45 @@ async function readText(
   return text;
 }
 
-Deno.test(`a run that is killed ${KILLS} times ends as one that is not`, () =>
-  withFolder(async (dir) => {
-    const flags = [
-      ...["--epochs", String(KILLS + 1), "--batch_size", "2", "--learning_rate", "1e-3"],
-      ...["--save_interval", "1", "--log_interval", "1"],
-    ];
-    const whole = await finish(start(dir, ...flags, "--save_weight", "whole"));
-    assertEquals(whole.code, 0, whole.text);
-    const updates = await metricsOf(dir, "whole");
-    const seconds = updates.slice(4).reduce((sum, row) => sum + row.seconds!, 0) /
-      (updates.length - 4);
-    const random = seeded("kills");
-    for (let i = 0; i < KILLS; i++) {
-      const child = start(dir, ...flags, "--save_weight", "killed", "--from_resume", "1");
-      const reader = child.stdout.pipeThrough(new TextDecoderStream()).getReader();
-      const seen = 1 + Math.floor(2 * random.float());
-      let text = await readText(reader, (text) => text.split("Epoch:").length > seen);
-      await new Promise((resolve) => setTimeout(resolve, 1200 * seconds * random.float()));
-      child.kill("SIGKILL");
-      text += await readText(reader);
-      await child.stderr.cancel();
-      assertEquals((await child.status).signal, "SIGKILL", text);
-      await assertWhole(dir, "killed");
-    }
-    const last = await finish(
-      start(dir, ...flags, "--save_weight", "killed", "--from_resume", "1"),
-    );
-    assertEquals(last.code, 0, last.text);
-    const computed = ({ seconds: _, ...rest }: Partial<StepMetrics>) => rest;
-    assertEquals((await metricsOf(dir, "killed")).map(computed), updates.map(computed));
-    const bytes = async (name: string) => {
-      await using file = await openWeights(join(dir, "out", `${name}_64.pth`));
-      return await Promise.all([...file.tensors.values()].map((tensor) => tensor.read()));
-    };
-    assertEquals(await bytes("killed"), await bytes("whole"));
-  }));
+folderTest(`a run that is killed ${KILLS} times ends as one that is not`, async (dir) => {
+  const flags = [
+    ...["--epochs", String(KILLS + 1), "--batch_size", "2", "--learning_rate", "1e-3"],
+    ...["--save_interval", "1", "--log_interval", "1"],
+  ];
+  const whole = await finish(start(dir, ...flags, "--save_weight", "whole"));
+  assertEquals(whole.code, 0, whole.text);
+  const updates = await metricsOf(dir, "whole");
+  const seconds = updates.slice(4).reduce((sum, row) => sum + row.seconds!, 0) /
+    (updates.length - 4);
+  const random = seeded("kills");
+  for (let i = 0; i < KILLS; i++) {
+    const child = start(dir, ...flags, "--save_weight", "killed", "--from_resume", "1");
+    const reader = child.stdout.pipeThrough(new TextDecoderStream()).getReader();
+    const seen = 1 + Math.floor(2 * random.float());
+    let text = await readText(reader, (text) => text.split("Epoch:").length > seen);
+    await new Promise((resolve) => setTimeout(resolve, 1200 * seconds * random.float()));
+    child.kill("SIGKILL");
+    text += await readText(reader);
+    await child.stderr.cancel();
+    assertEquals((await child.status).signal, "SIGKILL", text);
+    await assertWhole(dir, "killed");
+  }
+  const last = await finish(
+    start(dir, ...flags, "--save_weight", "killed", "--from_resume", "1"),
+  );
+  assertEquals(last.code, 0, last.text);
+  const computed = ({ seconds: _, ...rest }: Partial<StepMetrics>) => rest;
+  assertEquals((await metricsOf(dir, "killed")).map(computed), updates.map(computed));
+  const bytes = async (name: string) => {
+    await using file = await openWeights(join(dir, "out", `${name}_64.pth`));
+    return await Promise.all([...file.tensors.values()].map((tensor) => tensor.read()));
+  };
+  assertEquals(await bytes("killed"), await bytes("whole"));
+});
 
-Deno.test("a run that is asked to stop saves, says how to go on, and ends with 130", () =>
-  withFolder(async (dir) => {
+folderTest(
+  "a run that is asked to stop saves, says how to go on, and ends with 130",
+  async (dir) => {
     const child = start(dir, "--epochs", "500", "--batch_size", "8", "--log_interval", "1");
     const reader = child.stdout.pipeThrough(new TextDecoderStream()).getReader();
     let text = await readText(reader, (text) => text.includes("Epoch:[2/"));
@@ -134,10 +124,12 @@ Deno.test("a run that is asked to stop saves, says how to go on, and ends with 1
     assert(text.includes("--from_resume 1"), text);
     await assertWhole(dir, "sft_vlm");
     assert((await metricsOf(dir, "sft_vlm")).length >= 2);
-  }));
+  },
+);
 
-Deno.test("a weight that is not a number ends the run with a sentence, and breaks no file", () =>
-  withFolder(async (dir) => {
+folderTest(
+  "a weight that is not a number ends the run with a sentence, and breaks no file",
+  async (dir) => {
     const path = join(dir, "out", "llm_64.pth");
     {
       await using file = await openWeights(path);
@@ -154,10 +146,12 @@ Deno.test("a weight that is not a number ends the run with a sentence, and break
     assertEquals(code, 1, text);
     assert(text.includes("3 updates in a row had no finite gradient"), text);
     await assertWhole(dir, "sft_vlm");
-  }));
+  },
+);
 
-Deno.test("files that are missing, broken or too small are named, with exit status 1", () =>
-  withFolder(async (dir) => {
+folderTest(
+  "files that are missing, broken or too small are named, with exit status 1",
+  async (dir) => {
     const cases: [string, () => Promise<unknown>, string][] = [
       [
         "sft_data.jsonl",
@@ -183,10 +177,12 @@ Deno.test("files that are missing, broken or too small are named, with exit stat
       assert(!text.includes("This is a bug"), text);
       await makeOriginalFolder(dir);
     }
-  }));
+  },
+);
 
-Deno.test("a bad row ends the run with what was learnt before saved, and --from_resume goes on", () =>
-  withFolder(async (dir) => {
+folderTest(
+  "a bad row ends the run with what was learnt before saved, and --from_resume goes on",
+  async (dir) => {
     const path = join(dir, "dataset", "sft_data.jsonl");
     const rows = await Deno.readTextFile(path);
     await Deno.writeTextFile(path, `${rows.trimEnd()}\n{"conversations": [\n`);
@@ -199,10 +195,12 @@ Deno.test("a bad row ends the run with what was learnt before saved, and --from_
     const on = await finish(start(dir, ...flags, "--from_resume", "1", "--on_bad_sample", "skip"));
     assertEquals(on.code, 0, on.text);
     assert(on.text.includes("4 updates done"), on.text);
-  }));
+  },
+);
 
-Deno.test("a run that goes on keeps its best validation, and its report shows all of them", () =>
-  withFolder(async (dir) => {
+folderTest(
+  "a run that goes on keeps its best validation, and its report shows all of them",
+  async (dir) => {
     const best = join(dir, "out", "sft_vlm_best_64.pth");
     const flags = ["--epochs", "2", "--batch_size", "8", "--val_path"];
     flags.push(join(dir, "dataset", "pretrain_data.jsonl"));
@@ -218,4 +216,5 @@ Deno.test("a run that goes on keeps its best validation, and its report shows al
     assert(!names.includes("sft_vlm_best_64.pth"), "worse weights are the best ones");
     const report = await Deno.readTextFile(join(dir, "checkpoints", "sft_vlm_64_report.html"));
     assert(report.includes("Best validation loss"));
-  }));
+  },
+);

@@ -10,21 +10,7 @@ import { type PthContent, pthValueChunks } from "../model/pth_writer.ts";
 import type { StepMetrics } from "../train/metrics.ts";
 import { languageModelShapes } from "./support/deterministic_weights.ts";
 import { testGpu } from "./support/gpu.ts";
-import { makeOriginalFolder, originalExpected } from "./support/original_folder.ts";
-
-/** Runs a test in a folder laid out as the original's. */
-function folderTest(name: string, body: (dir: string) => Promise<void>): void {
-  const fn = async () => {
-    const dir = await Deno.makeTempDir();
-    try {
-      await makeOriginalFolder(dir);
-      await body(dir);
-    } finally {
-      await Deno.remove(dir, { recursive: true });
-    }
-  };
-  Deno.test({ name, fn, sanitizeResources: false, sanitizeOps: false });
-}
+import { folderTest, originalExpected } from "./support/original_folder.ts";
 
 async function metricsOf(dir: string, name: string, size = "_64"): Promise<StepMetrics[]> {
   const path = join(dir, "checkpoints", `${name}${size}_metrics.jsonl`);

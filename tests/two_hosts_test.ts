@@ -1,16 +1,8 @@
 /** Ranks on two hosts: network namespaces with a name each, joined by a virtual cable. */
 import { assertEquals } from "@std/assert";
 import { join } from "@std/path";
-import {
-  alone,
-  assertIncludes,
-  assertSameRun,
-  command,
-  common,
-  end,
-  folderTest,
-  runs,
-} from "./support/mpi.ts";
+import { alone, assertIncludes, assertSameRun, command, common, end, runs } from "./support/mpi.ts";
+import { folderTest } from "./support/original_folder.ts";
 
 const HOSTS = [1, 2].map((i) => ({ name: `glimpse${Deno.pid}-${i}`, address: `10.77.0.${i}` }));
 
@@ -42,7 +34,7 @@ async function sent(name: string): Promise<number> {
   return Number(new TextDecoder().decode(stdout));
 }
 
-folderTest(ignore, "ranks on two hosts are one run", async (dir) => {
+folderTest("ranks on two hosts are one run", async (dir) => {
   try {
     await joinHosts();
     const hostFile = join(dir, "hosts");
@@ -75,4 +67,4 @@ folderTest(ignore, "ranks on two hosts are one run", async (dir) => {
   } finally {
     for (const { name } of HOSTS) await runs("ip", "netns", "delete", name);
   }
-});
+}, ignore);

@@ -3,7 +3,6 @@ import { assert, assertEquals } from "@std/assert";
 import { fromFileUrl, join } from "@std/path";
 import type { StepMetrics } from "../../train/metrics.ts";
 import type { ValidationResult } from "../../train/validation.ts";
-import { makeOriginalFolder } from "./original_folder.ts";
 
 const ROOT = fromFileUrl(new URL("../..", import.meta.url));
 
@@ -11,24 +10,6 @@ const ROOT = fromFileUrl(new URL("../..", import.meta.url));
 export async function runs(program: string, ...args: string[]): Promise<boolean> {
   return await new Deno.Command(program, { args, stdout: "null", stderr: "null" }).output()
     .then(({ success }) => success, () => false);
-}
-
-/** Runs a test in a folder laid out as the original's. */
-export function folderTest(
-  ignore: boolean,
-  name: string,
-  body: (dir: string) => Promise<void>,
-): void {
-  const fn = async () => {
-    const dir = await Deno.makeTempDir();
-    try {
-      await makeOriginalFolder(dir);
-      await body(dir);
-    } finally {
-      await Deno.remove(dir, { recursive: true });
-    }
-  };
-  Deno.test({ name, fn, ignore, sanitizeOps: false, sanitizeResources: false });
 }
 
 /** How a job ended, and all that it printed. */

@@ -53,6 +53,24 @@ export async function originalExpected(): Promise<OriginalExpected> {
   return JSON.parse(await Deno.readTextFile(new URL("expected.json", FIXTURE)));
 }
 
+/** Registers a test in such a folder. */
+export function folderTest(
+  name: string,
+  body: (dir: string) => Promise<void>,
+  ignore = false,
+): void {
+  const fn = async () => {
+    const dir = await Deno.makeTempDir();
+    try {
+      await makeOriginalFolder(dir);
+      await body(dir);
+    } finally {
+      await Deno.remove(dir, { recursive: true });
+    }
+  };
+  Deno.test({ name, fn, ignore, sanitizeOps: false, sanitizeResources: false });
+}
+
 /** Lays out, in `dir`, weights, CLIP, tokenizer, data and pictures as the original wants them. */
 export async function makeOriginalFolder(dir: string): Promise<void> {
   await copyFolder("model", join(dir, "model"));
