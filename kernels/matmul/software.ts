@@ -10,12 +10,15 @@ export const COLUMNS = 32;
 const CHUNK = 32;
 /** Steps of k in a dispatch, all of them text: the compiler's work grows with it, the passes over C shrink with it. */
 const SLAB = 128;
-/** Subgroups in a workgroup, each with 8 rows of C; together they load a tile of the right operand. Two suit pictures of 197 rows. */
-const SUBGROUPS = [50, 32, 25];
+/**
+ * Subgroups in a workgroup, each with 8 rows of C; together they load a tile of the right operand. The first and the third
+ * suit pictures of 197 rows, the last few rows.
+ */
+const SUBGROUPS = [50, 32, 25, 16];
 /** Rows in whose time a workgroup does what is not for its rows: loading the tile. */
 const TILE_ROWS = 64;
-/** Multiplications below which a product is cut into smaller workgroups, so that it has enough of them for all processors. */
-const SMALL = 2 ** 25, SMALL_SUBGROUPS = 16;
+/** Multiplications below which workgroups are the smallest, so that there are enough of them for all processors. */
+const SMALL = 2 ** 25;
 
 /** Whether this kernel takes a product: rows of four numbers, and 8 lanes to a subgroup. */
 export function softwareTakes(
@@ -87,11 +90,11 @@ const whole = (subgroups: number): SlabPart => ({
   firstB: "",
   above: "",
 });
-const WHOLE = SUBGROUPS.map(whole), SMALL_WHOLE = whole(SMALL_SUBGROUPS);
+const WHOLE = SUBGROUPS.map(whole);
 
-/** The workgroups that take the least time, or those for small products. */
+/** The workgroups that take the least time. */
 function wholeOf({ m, n, k }: Product): SlabPart {
-  if (m * n * k < SMALL) return SMALL_WHOLE;
+  if (m * n * k < SMALL) return WHOLE.at(-1)!;
   const cost = ({ subgroups }: SlabPart) =>
     Math.ceil(m / subgroups / 8) * (8 * subgroups + TILE_ROWS);
   return WHOLE.reduce((best, part) => cost(part) < cost(best) ? part : best);
