@@ -7,6 +7,8 @@ import { imageFormat, LANES, quad, QUADS } from "./image.ts";
 import { imageRowProduct, STORE } from "./image_row.ts";
 import { addends, additions, type Operands, operandsOf, type Product } from "./problem.ts";
 
+/** Quads of k that are multiplied at a time. */
+const STEPS = 4;
 /** Subgroups of a workgroup. */
 const SUBGROUPS = 4;
 
@@ -38,8 +40,7 @@ export function imageProduct(product: Product): void {
   const { b, out, m, n, k } = product;
   if (m === 1) return imageRowProduct(product);
   const { gpu } = out;
-  const block = blockFor(m), steps = stepOf(b.dtype);
-  const quads = roundUp(k / 4, steps);
+  const block = blockFor(m), quads = roundUp(k / 4, STEPS);
   const rows = namedTexture(gpu, "rows of a product", LANES * quads, Math.ceil(m / LANES));
   fillRows(product, rows, quads);
   gpu.run(
@@ -48,11 +49,6 @@ export function imageProduct(product: Product): void {
     [m, n, additions(product), quads],
     [Math.ceil(n / (LANES * block.columns * SUBGROUPS)), Math.ceil(m / block.rows)],
   );
-}
-
-/** Quads of k that are multiplied at a time. */
-function stepOf(dtype: Product["b"]["dtype"]): number {
-  return dtype === "q8" ? 8 : 4; // the numbers of one scale
 }
 
 /** Puts the left operand into a texture as `makeImage` does, with zeros behind the last number. */
@@ -107,7 +103,7 @@ ${
 
 function blockKernel(gpu: Gpu, { rows, columns }: Block, dtype: Product["b"]["dtype"]): Kernel {
   const { texel, numbers } = imageFormat(dtype);
-  const steps = stepOf(dtype), each = numbers / 4;
+  const each = numbers / 4;
   const eights = Math.ceil(rows / LANES);
   const perColumn = (f: (b: number) => string): string => range(columns).map(f).join(" ");
   const load = (place: string, b: number) =>
@@ -116,14 +112,14 @@ function blockKernel(gpu: Gpu, { rows, columns }: Block, dtype: Product["b"]["dt
     `let all${b} = bitcast<vec4f>(${load("q / 32u * 9u", b)});
     let scale${b} = select(select(all${b}.x, all${b}.y, part == 1u), select(all${b}.z, all${b}.w, part == 3u), part > 1u);`
   );
-  const texels = range(steps / each).map((t) =>
+  const texels = range(STEPS / each).map((t) =>
     perColumn((b) =>
       `let t${t}_${b} = ${
         load(dtype === "q8" ? `q / 4u + q / 32u + 1u + ${t}u` : `q / ${each}u + ${t}u`, b)
       };`
     )
   );
-  const values = range(steps).map((q) =>
+  const values = range(STEPS).map((q) =>
     perColumn((b) =>
       `let v${q}_${b} = ${quad(dtype, `t${Math.floor(q / each)}_${b}`, q % each)}${
         dtype === "q8" ? ` * scale${b}` : ""
@@ -153,9 +149,9 @@ ${
         LANES * SUBGROUPS,
         `let block = (workgroup.x * ${SUBGROUPS}u + sg) * ${columns}u;
   ${range(rows).map((j) => perColumn((b) => `var c${j}_${b} = 0.0;`)).join("\n  ")}
-  for (var q = 0u; q < p.quads; q += ${steps}u) {
+  for (var q = 0u; q < p.quads; q += ${STEPS}u) {
     ${
-          range(steps).map((q) =>
+          range(STEPS).map((q) =>
             range(eights).map((e) =>
               `let x${q}_${e} = textureLoad(rows, vec2u((q + ${q}u) * ${LANES}u + sgi, workgroup.y * ${eights}u + ${e}u));`
             ).join(" ")
@@ -163,7 +159,7 @@ ${
         }
     ${dtype === "q8" ? `let part = q / 8u % 4u; ${scales}` : ""}
     ${[...texels, ...values].join("\n    ")}
-    ${range(steps).map((q) => products.map((product) => product(q)).join("\n    ")).join("\n    ")}
+    ${range(STEPS).map((q) => products.map((product) => product(q)).join("\n    ")).join("\n    ")}
   }
   ${
           perColumn((b) =>
