@@ -7,7 +7,7 @@ import { formatBytes } from "../kernels/runtime/memory.ts";
 import { App, type ServedModel } from "../serve/app.ts";
 import { Engine } from "../serve/engine.ts";
 import { startServer } from "../serve/server.ts";
-import { loadChosen, modelOptions } from "./model_options.ts";
+import { loadChosen, modelOptions, SAMPLING } from "./model_options.ts";
 import { integer, list, number, text } from "./option_kinds.ts";
 import { parseOptions } from "./options.ts";
 import { STOP_SIGNALS } from "./signals.ts";
@@ -114,19 +114,8 @@ export const options = {
     min: 0,
     max: 2,
   }),
-  top_p: number({
-    section: ANSWER,
-    help: "Only the likeliest tokens with this probability together.",
-    default: 0.85,
-    min: 0,
-    max: 1,
-  }),
-  top_k: integer({
-    section: ANSWER,
-    help: "Only this many of the likeliest tokens; 0 for all.",
-    default: 50,
-    min: 0,
-  }),
+  top_p: { ...SAMPLING.top_p, section: ANSWER },
+  top_k: { ...SAMPLING.top_k, section: ANSWER },
 };
 
 const LOOPBACK = ["127.0.0.1", "localhost", "[::1]"];
