@@ -150,7 +150,8 @@ Deno.test("what was found is kept in the user's cache, and nothing else is taken
   try {
     Deno.env.set("XDG_CACHE_HOME", folder);
     assertEquals(await readTuning(gpu), undefined);
-    const tuning: Tuning = { choices: { "NT/8/8/8/000": { family: "gemv" } }, wrong: ["tiled/32"] };
+    // nothing that changes a product of the tests that run beside this one
+    const tuning: Tuning = { choices: { "NT/8/8/8/111": { family: "gemv" } }, wrong: ["none"] };
     const path = await writeTuning(gpu, tuning);
     assertEquals(path, await tuningPath(gpu));
     assert(path.startsWith(join(folder, "glimpse", "tune-")), path);
