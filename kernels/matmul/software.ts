@@ -141,12 +141,17 @@ var<workgroup> tile: array<vec4f, ${COLUMNS * part.slab / 4}>;
   ${
       groups.map((g) =>
         `let i${g} = min(group + ${g}u, width - 1u);
-  var sum${g} = select(vec4f(), out[first + i${g}], more);`
+  let before${g} = select(vec4f(), out[first + i${g}], more);`
       ).join("\n  ")
     }
   ${columns.map((i) => `var c${i} = 0.0;`).join(" ")}
   ${chunks.join("")}
   workgroupBarrier();
+  ${
+      groups.map((g) =>
+        `var sum${g} = vec4f(${range(4).map((i) => `c${4 * g + i}`).join(", ")}) + before${g};`
+      ).join("\n  ")
+    }
   if (p.add > ${ADD.out}u) {
     ${
       groups.map((g) =>
@@ -155,11 +160,7 @@ var<workgroup> tile: array<vec4f, ${COLUMNS * part.slab / 4}>;
       ).join("\n    ")
     }
   }
-  ${
-      groups.map((g) =>
-        `out[first + i${g}] = sum${g} + vec4f(${range(4).map((i) => `c${4 * g + i}`).join(", ")});`
-      ).join("\n  ")
-    }
+  ${groups.map((g) => `out[first + i${g}] = sum${g};`).join("\n  ")}
 }`;
   });
 }
