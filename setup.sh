@@ -113,6 +113,7 @@ find_deno() {
     mkdir -p "$attempt/bin"
     if "$way" "$attempt" && is_pinned "$attempt/bin/deno"; then
       rm -rf "$folder" "$attempt/deno.zip"
+      chmod 755 "$attempt" # mktemp's folders are for their owner alone
       mv "$attempt" "$folder"
       deno=$folder/bin/deno
       return

@@ -183,8 +183,11 @@ export async function run(args: readonly string[]): Promise<number> {
 async function requireNetwork(option: string, hosts: readonly string[]): Promise<void> {
   const net = { name: "net" } as const;
   for (const name of hosts) {
-    const host = name.includes(":") ? `[${name}]` : name;
-    const { state } = await Deno.permissions.query(host.includes("*") ? net : { ...net, host });
+    const host = name.split(":").length > 2 && !name.startsWith("[") ? `[${name}]` : name;
+    const query = Deno.permissions.query(host.includes("*") ? net : { ...net, host });
+    const { state } = await query.catch(() => {
+      throw new UsageError(`--${option}: ${name} is no host.`);
+    });
     if (state === "granted") continue;
     throw new UsageError(
       `--${option} ${hosts} needs the network, which this task may not use; start it as ` +

@@ -49,6 +49,7 @@ export function compileLine(
   now: () => number = () => performance.now(),
 ): (kernel?: Compiling) => void {
   const [save, restore] = ["\x1b7", "\x1b8\x1b[J"];
+  const cut = (text: string) => `\x1b[?7l${text}\x1b[?7h`; // a line that wraps could not be taken back
   let due = NaN, isShown = false;
   return (kernel) => {
     if (!kernel) {
@@ -59,7 +60,7 @@ export function compileLine(
     const { name, number, of } = kernel;
     const text = `compiling kernel ${number}${of === undefined ? "" : ` of ${of}`}: ${name}`;
     if (terminal) {
-      print((isShown ? restore : save) + text);
+      print((isShown ? restore : save) + cut(text));
       isShown = true;
     } else if (Number.isNaN(due)) {
       due = now() + PATIENCE;

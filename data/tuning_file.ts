@@ -20,9 +20,13 @@ export interface TuningFile {
 /**
  * The file of a device's adapter, which may not be there; nothing where the user's cache is unknown. Its name changes
  * with all that WebGPU tells of adapter and driver, and with the versions of Deno and Glimpse.
+ *
+ * @param folder Where it lies; in the user's cache unless given.
  */
-export async function tuningPath({ info, device }: Gpu): Promise<string | undefined> {
-  const folder = cacheFolder();
+export async function tuningPath(
+  { info, device }: Gpu,
+  folder: string | undefined = cacheFolder(),
+): Promise<string | undefined> {
   if (!folder) return undefined;
   const limits = Object.entries(limitsOf(device.limits));
   const key = [config.version, Deno.version.deno, info, [...device.features].sort(), limits];
@@ -41,8 +45,8 @@ function limitsOf(limits: GPUSupportedLimits): Record<string, number> {
 }
 
 /** Reads what was found on a device's adapter; nothing if there is no such file, or it is broken. */
-export async function readTuning(gpu: Gpu): Promise<TuningFile | undefined> {
-  const path = await tuningPath(gpu);
+export async function readTuning(gpu: Gpu, folder?: string): Promise<TuningFile | undefined> {
+  const path = await tuningPath(gpu, folder);
   if (!path) return undefined;
   try {
     const file = JSON.parse(await Deno.readTextFile(path)) as Partial<TuningFile>;
@@ -60,8 +64,8 @@ export async function readTuning(gpu: Gpu): Promise<TuningFile | undefined> {
  * @returns Where.
  * @throws {GlimpseError} where the user has no cache, or it cannot be written to.
  */
-export async function writeTuning(gpu: Gpu, tuning: Tuning): Promise<string> {
-  const path = await tuningPath(gpu);
+export async function writeTuning(gpu: Gpu, tuning: Tuning, folder?: string): Promise<string> {
+  const path = await tuningPath(gpu, folder);
   if (!path) {
     throw new GlimpseError("There is no folder to keep this in: set HOME or XDG_CACHE_HOME.");
   }

@@ -138,6 +138,7 @@ export class BatchDecoder implements Disposable {
     if (!sequence.started) { for (const { features } of sequence.pictures) features.dispose(); }
     slot.sequence = undefined;
     slot.lastUsed = ++this.#clock;
+    if (this.running === 0) this.#stop();
   }
 
   /**
@@ -161,9 +162,7 @@ export class BatchDecoder implements Disposable {
     const drawn = chunk.read(); // on Deno returns when they are drawn
     drawn.catch(() => {}); // is awaited below, unless beginning fails
     if (fresh.length === 0) this.#ahead = this.#begin(here, chunk.count, count);
-    const progress = this.#accept(chunk, await drawn);
-    if (this.running === 0) this.#stop();
-    return progress;
+    return this.#accept(chunk, await drawn);
   }
 
   /** Frees the cache. */

@@ -118,6 +118,7 @@ export class Decoder implements Disposable {
     try {
       while (next) {
         const reading = next(); // returns when they are drawn
+        reading.catch(() => {}); // awaited below, unless beginning more fails
         next = begin(ahead = Math.min(2 * ahead, MOST_AHEAD)); // while the numbers are on their way
         for (const bytes of await reading) {
           const id = new Uint32Array(bytes)[0]!;

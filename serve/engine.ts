@@ -214,7 +214,8 @@ export class Engine implements AsyncDisposable {
     const count = Math.max(1, Math.min(MOST_TOKENS, Math.round(CHUNK_MS / this.#pace)));
     const start = performance.now();
     const progress = await this.#batch.step(count);
-    if (!reading) this.#pace = Math.max(0.1, (performance.now() - start) / count);
+    const drawn = Math.max(0, ...progress.map(([, tokens]) => tokens.length)); // begun by the step before
+    if (!reading && drawn > 0) this.#pace = Math.max(0.1, (performance.now() - start) / drawn);
     for (const [sequence, tokens] of progress) {
       const answer = this.#running.get(sequence);
       if (!answer) continue;

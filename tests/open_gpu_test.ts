@@ -11,7 +11,8 @@ Deno.test("a terminal tells of compiling behind what stands there, and takes it 
   line();
   line();
   const [save, restore] = ["\x1b7", "\x1b8\x1b[J"];
-  const [first, second] = ["compiling kernel 1: a", "compiling kernel 2 of 3: b"];
+  const [first, second] = ["compiling kernel 1: a", "compiling kernel 2 of 3: b"]
+    .map((text) => `\x1b[?7l${text}\x1b[?7h`);
   assertEquals(screen, `${save}${first}${restore}${second}${restore}`);
 });
 

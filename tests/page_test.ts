@@ -20,7 +20,7 @@ Deno.test({
   sanitizeResources: false,
   async fn() {
     using model = tinyChatModel(await testGpu());
-    await using engine = new Engine(model, { slots: 2, capacity: 1000 });
+    await using engine = new Engine(model, { slots: 2, capacity: 4000 });
     const app = new App([{ name: "tiny", engine }, { name: "other", engine }]);
     const server = startServer(app, { hostname: "127.0.0.1", port: 0 });
     {

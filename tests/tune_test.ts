@@ -143,25 +143,20 @@ Deno.test("candidates for a graphics card are tiles that fit its memory, long su
   assertEquals(families, new Set(["gemv", "tiled", "small"] as const));
 });
 
-Deno.test("what was found is kept in the user's cache, and nothing else is taken for it", async () => {
+Deno.test("what was found is kept in a file, and nothing else is taken for it", async () => {
   using gpu = await ownGpu();
-  const before = Deno.env.get("XDG_CACHE_HOME");
   const folder = await Deno.makeTempDir();
   try {
-    Deno.env.set("XDG_CACHE_HOME", folder);
-    assertEquals(await readTuning(gpu), undefined);
-    // nothing that changes a product of the tests that run beside this one
+    assertEquals(await readTuning(gpu, folder), undefined);
     const tuning: Tuning = { choices: { "NT/8/8/8/111": { family: "gemv" } }, wrong: ["none"] };
-    const path = await writeTuning(gpu, tuning);
-    assertEquals(path, await tuningPath(gpu));
-    assert(path.startsWith(join(folder, "glimpse", "tune-")), path);
-    const read = await readTuning(gpu);
+    const path = await writeTuning(gpu, tuning, folder);
+    assertEquals(path, await tuningPath(gpu, folder));
+    assert(path.startsWith(join(folder, "tune-")), path);
+    const read = await readTuning(gpu, folder);
     assertEquals([read?.tuning, read?.adapter], [tuning, gpu.info.name]);
     await Deno.writeTextFile(path, '{"tuning": {"choices"');
-    assertEquals(await readTuning(gpu), undefined);
+    assertEquals(await readTuning(gpu, folder), undefined);
   } finally {
-    if (before === undefined) Deno.env.delete("XDG_CACHE_HOME");
-    else Deno.env.set("XDG_CACHE_HOME", before);
     await Deno.remove(folder, { recursive: true });
   }
   const long: Tuning = {

@@ -64,7 +64,6 @@ export class ProgressReport {
   #epochSeconds = 0;
   #epochUpdates = 0;
   #logged = 0;
-  #compiled = performance.now();
   #smoothed = NaN;
   #tokensPerSecond = NaN;
   #samplesPerSecond = NaN;

@@ -2,7 +2,7 @@ import { ShapeError } from "../runtime/errors.ts";
 import type { Gpu } from "../runtime/gpu.ts";
 import type { Kernel } from "../runtime/kernel.ts";
 import type { Tensor } from "../runtime/tensor.ts";
-import { entry } from "../runtime/wgsl.ts";
+import { entry, range } from "../runtime/wgsl.ts";
 
 /** Tokens of a block of the counting sort, one an invocation. */
 const BLOCK = 128;
@@ -119,8 +119,6 @@ export function routeTokens(scores: Tensor, { choices, normalize }: RoutingOptio
     rows,
   };
 }
-
-const range = (n: number): number[] => Array.from({ length: n }, (_, i) => i);
 
 /** Chooses experts, one token an invocation; counts each expert's choices in the block; empties the sorted rows. */
 function chooseKernel(gpu: Gpu, choices: number, normalized: boolean): Kernel {

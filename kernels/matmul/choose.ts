@@ -112,7 +112,7 @@ export function productClass({ layout, m, n, k, precision }: ProductShape): stri
   return `${layout}/${sizes.join("/")}/${rest}${precision === "float32" ? "" : `/${precision}`}`;
 }
 
-/** Rows up to which reading an image of the weight again for every eight of them costs less than what else there is. */
+/** Rows up to which reading an image of the weight again for every sixteen of them costs less than what else there is. */
 const IMAGE_ROWS = 64;
 
 /** Whether a product of few rows reads the image of its weight. */

@@ -2,7 +2,7 @@ import type { Gpu } from "../runtime/gpu.ts";
 import { f32, type Kernel, roundUp } from "../runtime/kernel.ts";
 import { HALF, isHalf } from "../runtime/precision.ts";
 import { namedTexture } from "../runtime/textures.ts";
-import { entry } from "../runtime/wgsl.ts";
+import { entry, range } from "../runtime/wgsl.ts";
 import { imageFormat, LANES, quad, QUADS } from "./image.ts";
 import { imageRowProduct, STORE } from "./image_row.ts";
 import { addends, additions, type Operands, operandsOf, type Product } from "./problem.ts";
@@ -11,8 +11,6 @@ import { addends, additions, type Operands, operandsOf, type Product } from "./p
 const STEPS = 4;
 /** Subgroups of a workgroup. */
 const SUBGROUPS = 4;
-
-const range = (n: number): number[] => Array.from({ length: n }, (_, i) => i);
 
 /** How many rows and columns of the result a lane has, in groups of which a subgroup loads a texel each. */
 interface Block {

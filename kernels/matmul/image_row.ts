@@ -1,6 +1,6 @@
 import { f32, type Kernel } from "../runtime/kernel.ts";
 import { HALF, isHalf } from "../runtime/precision.ts";
-import { entry } from "../runtime/wgsl.ts";
+import { entry, range } from "../runtime/wgsl.ts";
 import { imageFormat, LANES, quad, QUADS } from "./image.ts";
 import { ADD, addends, additions, type Operands, operandsOf, type Product } from "./problem.ts";
 
@@ -17,8 +17,6 @@ fn store(i: u32, column: u32, product: f32) {
   out[i] = sum;
 }
 `;
-
-const range = (n: number): number[] => Array.from({ length: n }, (_, i) => i);
 
 /**
  * The product of one row with a weight of which there is an image; see `imageProduct`.

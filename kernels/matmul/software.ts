@@ -1,4 +1,5 @@
 import type { Gpu } from "../runtime/gpu.ts";
+import { range } from "../runtime/wgsl.ts";
 import { type Kernel, roundUp } from "../runtime/kernel.ts";
 import type { Reader } from "../runtime/precision.ts";
 import { DEPTH, fillTexture, ROWS, texelOf, textureOf } from "./left_operand.ts";
@@ -164,8 +165,6 @@ var<workgroup> tile: array<vec4f, ${COLUMNS * part.slab / 4}>;
 }`;
   });
 }
-
-const range = (n: number): number[] => Array.from({ length: n }, (_, i) => i);
 
 /**
  * WGSL that puts a slab of 32 columns of B into `tile` [chunk][column][k / 4], from B [n, k] or across from B [k, n].

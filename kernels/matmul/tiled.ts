@@ -1,4 +1,5 @@
 import type { Gpu } from "../runtime/gpu.ts";
+import { range } from "../runtime/wgsl.ts";
 import type { Kernel } from "../runtime/kernel.ts";
 import type { Precision, Reader } from "../runtime/precision.ts";
 import type { Tensor } from "../runtime/tensor.ts";
@@ -101,8 +102,6 @@ const SLICES: TiledPart = {
 
 const QUAD = [0, 1, 2, 3];
 const XYZW = ["x", "y", "z", "w"];
-const range = (n: number): number[] => Array.from({ length: n }, (_, i) => i);
-
 /** The kernel of `tiledProduct`; its uniform stands after the result and what `part` binds. */
 export function tiledKernel(
   product: Pick<Product, "layout" | "a" | "b" | "precision">,

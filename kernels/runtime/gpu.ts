@@ -46,7 +46,10 @@ export class Gpu implements Disposable {
   readonly info: AdapterInfo;
   /** Records operations for the backward pass while it is set. */
   tape: Tape | undefined;
-  /** Hears of every kernel before it is compiled, and with nothing when all that have been recorded are. */
+  /**
+   * Hears of every kernel when it is made, where kernels are compiled ahead also before it is compiled, and with nothing
+   * when all that have been recorded are.
+   */
   onCompile: ((kernel?: Compiling) => void) | undefined;
   readonly #memory: MemoryPool;
   readonly #faults: Faults;
@@ -79,8 +82,9 @@ export class Gpu implements Disposable {
     const open = async () => await openDevice(await chooseAdapter(device));
     const [own, info] = await open();
     if (!info.software || compilers === 0) return new Gpu(own, info);
-    const helpers = await Promise.all(Array.from({ length: compilers - 1 }, open));
-    return new Gpu(own, info, new CompileAhead(info, own, helpers.map(([helper]) => helper)));
+    const opened = await Promise.allSettled(Array.from({ length: compilers - 1 }, open));
+    const helpers = opened.flatMap((one) => one.status === "fulfilled" ? [one.value[0]] : []);
+    return new Gpu(own, info, new CompileAhead(info, own, helpers));
   }
 
   /** Times every dispatch while it is set. */

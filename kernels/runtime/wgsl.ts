@@ -63,3 +63,8 @@ export function compilable(code: string, { declaresSubgroups }: AdapterInfo): st
     ? `enable subgroups;\n${code}`
     : code;
 }
+
+/** The numbers from 0 below `n`, for code that is unrolled. */
+export function range(n: number): number[] {
+  return Array.from({ length: n }, (_, i) => i);
+}
