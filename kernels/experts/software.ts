@@ -1,4 +1,4 @@
-import { DEPTH, fillTexture, ROWS, texelOf, textureOf } from "../matmul/left_operand.ts";
+import { DEPTH, fillTexture, panelTexel, ROWS, textureOf } from "../matmul/left_operand.ts";
 import { COLUMNS, slabKernel, type SlabPart } from "../matmul/software.ts";
 import { ADD, operandsOf } from "../matmul/problem.ts";
 import type { GroupedProduct } from "./problem.ts";
@@ -64,7 +64,7 @@ function rowsOfTiles(product: GroupedProduct): void {
         gpu.run(
           kernel,
           [b, texture, a, a, out, groups.tileExperts],
-          [row, rows, n, k, start + step, ...texelOf(step), add, across, groups.experts],
+          [row, rows, n, k, start + step, ...panelTexel(step), add, across, groups.experts],
           [Math.ceil(rows / groups.tile), Math.ceil(n / COLUMNS)],
         );
       }
@@ -89,7 +89,7 @@ function sumOverTiles(product: GroupedProduct): void {
         gpu.run(
           kernel,
           [b, texture, a, a, out, groups.tileExperts],
-          [row, rows, n, k, start + step, ...texelOf(step), ADD.out, 1, groups.experts, m],
+          [row, rows, n, k, start + step, ...panelTexel(step), ADD.out, 1, groups.experts, m],
           [Math.ceil(rows / (8 * part.subgroups)), Math.ceil(n / COLUMNS)],
         );
       }

@@ -1,3 +1,4 @@
+import { roundUp } from "../runtime/kernel.ts";
 import { isHalf, reader } from "../runtime/precision.ts";
 import type { Dtype, Tensor } from "../runtime/tensor.ts";
 import { entry } from "../runtime/wgsl.ts";
@@ -59,7 +60,8 @@ export function makeImage(weight: Tensor, image?: GPUTexture): GPUTexture | unde
   if (!info.software || info.subgroupSize !== LANES || k % 4 !== 0) return undefined;
   const { texel } = imageFormat(dtype);
   const [width, height] = [LANES * rowTexels(dtype, k), Math.ceil(n / LANES)];
-  if (Math.max(width, height) > device.limits.maxTextureDimension2D) return undefined;
+  const ofRows = 2 * roundUp(k, 16); // the width of the left operand's texture, see `imageProduct`
+  if (Math.max(width, height, ofRows) > device.limits.maxTextureDimension2D) return undefined;
   image ??= device.createTexture({
     size: [width, height],
     format: texel,

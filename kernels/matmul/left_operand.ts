@@ -26,11 +26,11 @@ export function textureOf(gpu: Gpu): GPUTexture {
 }
 
 /** The texel of the first row and the given step of k, after those with which the texture was filled. */
-export function texelOf(step: number): [x: number, y: number] {
+export function panelTexel(step: number): [x: number, y: number] {
   return [step % PANEL / 4, Math.floor(step / PANEL) * ROWS];
 }
 
-/** Puts rows of the left operand into the texture, four steps of k in a texel, see `texelOf`; zeros beyond the last k. */
+/** Puts rows of the left operand into the texture, four steps of k in a texel, see `panelTexel`; zeros beyond the last k. */
 export function fillTexture(
   { layout, a, m, k, precision }: Pick<Product, "layout" | "a" | "m" | "k" | "precision">,
   texture: GPUTexture,
@@ -53,7 +53,7 @@ export function fillTexture(
   } else if (precision === "float32" && k % PANEL === 0) {
     using part = a.view([rows, k], row * k);
     for (let step = 0; step < depth; step += PANEL) {
-      gpu.copyToTexture(part, start + step, PANEL, texture, texelOf(step));
+      gpu.copyToTexture(part, start + step, PANEL, texture, panelTexel(step));
     }
   } else {
     const workgroups = [Math.ceil(texels / 8), Math.ceil(rows / 8)] as const;

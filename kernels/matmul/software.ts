@@ -2,7 +2,7 @@ import type { Gpu } from "../runtime/gpu.ts";
 import { range } from "../runtime/wgsl.ts";
 import { type Kernel, roundUp } from "../runtime/kernel.ts";
 import type { Reader } from "../runtime/precision.ts";
-import { DEPTH, fillTexture, ROWS, texelOf, textureOf } from "./left_operand.ts";
+import { DEPTH, fillTexture, panelTexel, ROWS, textureOf } from "./left_operand.ts";
 import { ADD, addends, additions, type Operands, operandsOf, type Product } from "./problem.ts";
 
 /** Columns of C that a workgroup computes; every lane has a row of them. */
@@ -53,7 +53,7 @@ export function softwareProduct(product: Product): void {
         gpu.run(
           kernel,
           [b, texture, ...addends(product), out],
-          [row, rows, n, k, start + step, ...texelOf(step), add, layout === "NT" ? 0 : 1],
+          [row, rows, n, k, start + step, ...panelTexel(step), add, layout === "NT" ? 0 : 1],
           [Math.ceil(rows / block), Math.ceil(n / COLUMNS)],
         );
       }
