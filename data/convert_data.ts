@@ -5,9 +5,10 @@ import { ByteWriter, ParquetWriter } from "hyparquet-writer";
 import { DataError } from "../kernels/runtime/errors.ts";
 import { isRecord } from "../model/strict_json.ts";
 import { writeFileAtomic } from "./files.ts";
+import { openRows } from "./open_rows.ts";
 import { openPictures, type PictureSource } from "./picture_source.ts";
 import { type ConversationRow, readRow } from "./row.ts";
-import { openRows, type RowSource } from "./row_source.ts";
+import type { RowSource } from "./row_source.ts";
 import { safeJoin } from "./safe_path.ts";
 
 /** Bytes of pictures and rows in a row group: small enough to be kept, large enough to pack well. */

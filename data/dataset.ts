@@ -10,11 +10,12 @@ import { encodeConversation } from "../model/loss_mask.ts";
 import { findRuns, imagePlaceholder } from "../model/placeholders.ts";
 import { Tokenizer } from "../model/tokenizer.ts";
 import { readCaptionedRow } from "./caption.ts";
+import { openRows } from "./open_rows.ts";
 import { decodePicture, type RgbPicture } from "./picture.ts";
 import { openPictures, type PictureSource } from "./picture_source.ts";
 import { type ConversationRow, readRow } from "./row.ts";
+import type { RowIndex, RowSource } from "./row_source.ts";
 import { rowText } from "./texts.ts";
-import { openRows, type RowIndex, type RowSource } from "./row_source.ts";
 import type { ZipIndex } from "./zip_archive.ts";
 
 /** What a data set is made of; it can be sent to a worker. */

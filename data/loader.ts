@@ -3,9 +3,9 @@
 import { DataError, UsageError } from "../kernels/runtime/errors.ts";
 import { type Batch, packPairs, packSamples, type Sample } from "../model/batch.ts";
 import { type DatasetSource, TOKENS_PER_PICTURE, VlmDataset } from "./dataset.ts";
+import { openRows } from "./open_rows.ts";
 import { SampleOrder } from "./order.ts";
 import { openPictures } from "./picture_source.ts";
-import { openRows } from "./row_source.ts";
 import { SampleWorkers } from "./sample_workers.ts";
 
 /** What a loader loads, and how. */

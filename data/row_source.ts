@@ -1,11 +1,5 @@
 /** Data sets of several formats behind one interface: rows by number, errors by place. */
 
-import { openCsv } from "./csv.ts";
-import { isJsonArray, openJson } from "./json_file.ts";
-import { JsonlFile } from "./jsonl.ts";
-import { ParquetFile } from "./parquet.ts";
-import { isVqaQuestions, openVqa } from "./vqa_files.ts";
-
 /** What finds the rows of a file again without going through it; workers share it. */
 export type RowIndex = Float64Array<SharedArrayBuffer>;
 
@@ -30,20 +24,4 @@ export interface RowSource extends Disposable {
    * @throws {DataError} that names the place, where it cannot be read.
    */
   row(index: number): unknown;
-}
-
-/**
- * Opens a data set by its ending: `.csv` and `.tsv` with names of columns in their first line, `.json`
- * with an array as LLaVA has it or with VQA's questions, `.parquet`, anything else with a JSON value a line.
- *
- * @param index That of the same file, opened before.
- * @throws {DataError} where it cannot be read.
- */
-export function openRows(path: string, index?: RowIndex): RowSource {
-  const ending = /\.[^./\\]*$/.exec(path)?.[0].toLowerCase();
-  if (ending === ".csv" || ending === ".tsv") return openCsv(path, index);
-  if (isVqaQuestions(path)) return openVqa(path);
-  if (ending === ".json" && isJsonArray(path)) return openJson(path, index);
-  if (ending === ".parquet") return ParquetFile.open(path);
-  return JsonlFile.open(path, index);
 }

@@ -2,8 +2,8 @@
 
 import { DataError } from "../kernels/runtime/errors.ts";
 import { isRecord } from "../model/strict_json.ts";
+import { openRows } from "./open_rows.ts";
 import { readRow } from "./row.ts";
-import { openRows } from "./row_source.ts";
 
 /**
  * Goes through the texts of a file: the lines of `.txt`, else of each row its `text` or its turns.

@@ -1,7 +1,7 @@
 import { assert, assertAlmostEquals, assertEquals, assertRejects, assertThrows } from "@std/assert";
 import { join } from "@std/path";
 import { run } from "../cli/eval.ts";
-import { openRows } from "../data/row_source.ts";
+import { openRows } from "../data/open_rows.ts";
 import { DataError, FormatError } from "../kernels/runtime/errors.ts";
 import { vqaAccuracy } from "../model/metrics/vqa.ts";
 import { makeOriginalFolder } from "./support/original_folder.ts";

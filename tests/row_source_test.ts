@@ -1,7 +1,8 @@
 import { assert, assertEquals, assertThrows } from "@std/assert";
 import { join } from "@std/path";
 import { VlmDataset } from "../data/dataset.ts";
-import { openRows, type RowSource } from "../data/row_source.ts";
+import { openRows } from "../data/open_rows.ts";
+import type { RowSource } from "../data/row_source.ts";
 import { DataError } from "../kernels/runtime/errors.ts";
 import { Tokenizer } from "../model/tokenizer.ts";
 import { row, temporaryDataset } from "./support/vlm_data.ts";
