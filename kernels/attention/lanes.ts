@@ -49,7 +49,7 @@ ${
 }
 
 /** WGSL that sets `name` to where a row begins in a texture whose rows are `stride` texels. */
-export function texelOf(name: string, row: string, stride: string): string {
+export function rowTexel(name: string, row: string, stride: string): string {
   return `let ${name} = vec2u(${row} / ${HEIGHT}u * ${stride}, ${row} % ${HEIGHT}u);`;
 }
 

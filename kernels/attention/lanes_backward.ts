@@ -9,8 +9,8 @@ import {
   passing,
   perLane,
   ROWS_TEXTURE,
+  rowTexel,
   texel,
-  texelOf,
   toTexture,
 } from "./lanes.ts";
 import { type AttentionOptions, lines } from "./shape.ts";
@@ -47,8 +47,8 @@ function backwardKernel(
   const loop = `
   for (var start = begin; start < end; start += ${LANES}u) {
     let row = min(start + lane, end - 1u);
-    ${texelOf("at", "row", "stride")}
-    ${ofKeys ? texelOf("at_dy", "row", `p.heads * ${vecs}u`) : ""}
+    ${rowTexel("at", "row", "stride")}
+    ${ofKeys ? rowTexel("at_dy", "row", `p.heads * ${vecs}u`) : ""}
     ${
     ofKeys
       ? "let lse_row = lse[row * p.heads + head]; let delta_row = delta[row * p.heads + head];"
@@ -75,9 +75,9 @@ function backwardKernel(
   let kv_head = ${ofKeys ? "workgroup.y" : "workgroup.y / group_heads"};
   let k = (p.heads + kv_head) * ${vecs}u;
   let v = k + p.kv_heads * ${vecs}u;
-  ${texelOf("at_own", "own_row", "stride")}
+  ${rowTexel("at_own", "own_row", "stride")}
   ${ofKeys ? "" : "let head = workgroup.y;"}
-  ${ofKeys ? "" : texelOf("at_dy", "own_row", `p.heads * ${vecs}u`)}
+  ${ofKeys ? "" : rowTexel("at_dy", "own_row", `p.heads * ${vecs}u`)}
   ${lines(vecs, (d) => `let a${d} = ${(ofKeys ? key : query)("at_own")(d)} * p.scale;`)}
   ${lines(vecs, (d) => `let b${d} = ${ofKeys ? value("at_own")(d) : gradient("at_dy")(d)};`)}
   ${lines(vecs, (d) => `var x${d} = vec4f();${ofKeys ? ` var y${d} = vec4f();` : ""}`)}

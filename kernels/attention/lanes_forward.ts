@@ -8,8 +8,8 @@ import {
   passing,
   perLane,
   ROWS_TEXTURE,
+  rowTexel,
   texel,
-  texelOf,
   toTexture,
 } from "./lanes.ts";
 import { type AttentionForward, type AttentionOptions, keyColumns, lines } from "./shape.ts";
@@ -22,14 +22,14 @@ function forwardKernel(gpu: Gpu, { headDim, causal }: AttentionOptions, cached: 
   let stride = (p.heads + 2u * p.kv_heads) * ${vecs}u;
   let q = head * ${vecs}u;
   ${keyColumns(vecs, cached)}
-  ${texelOf("at_own", "own_row", "stride")}
+  ${rowTexel("at_own", "own_row", "stride")}
   ${lines(vecs, (d) => `let q${d} = ${texel("rows", "at_own", "q", d)} * p.scale;`)}
   ${lines(vecs, (d) => `var o${d} = vec4f();`)}
   var m = -1e30;
   var l = 0.0;
   let end = select(tile.z, ${causal ? "first + count + shift" : "tile.w"}, count > 0u);
   for (var start = tile.z; start < end; start += ${LANES}u) {
-    ${texelOf("at", "min(start + lane, end - 1u)", "key_stride")}
+    ${rowTexel("at", "min(start + lane, end - 1u)", "key_stride")}
     ${perLane((j) => `var s${j} = 0.0;`)}
     ${
     passing(

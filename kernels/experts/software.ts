@@ -1,4 +1,4 @@
-import { DEPTH, fillTexture, panelTexel, ROWS, textureOf } from "../matmul/left_operand.ts";
+import { DEPTH, leftTexture, panelTexel, ROWS } from "../matmul/left_operand.ts";
 import { COLUMNS, slabKernel, type SlabPart } from "../matmul/software.ts";
 import { ADD, operandsOf } from "../matmul/problem.ts";
 import type { GroupedProduct } from "./problem.ts";
@@ -51,13 +51,12 @@ function rowsOfTiles(product: GroupedProduct): void {
   const { gpu } = out;
   const part = rowsOfTile(groups.tile);
   const { slab } = part;
-  const texture = textureOf(gpu);
   const kernel = slabKernel(gpu, operandsOf(product), part);
   for (let row = 0; row < m; row += ROWS) {
     const rows = Math.min(ROWS, m - row);
     for (let start = 0; start < k; start += DEPTH) {
       const depth = Math.ceil(Math.min(DEPTH, k - start) / slab) * slab;
-      fillTexture({ layout, a, m, k, precision }, texture, row, rows, start, depth);
+      const texture = leftTexture({ layout, a, m, k, precision }, row, rows, start, depth);
       for (let step = 0; step < depth; step += slab) {
         const add = accumulate || start + step > 0 ? ADD.out : 0;
         const across = layout === "NT" ? 0 : 1;
@@ -75,7 +74,6 @@ function rowsOfTiles(product: GroupedProduct): void {
 function sumOverTiles(product: GroupedProduct): void {
   const { layout, a, b, out, m, n, groups, accumulate, precision } = product;
   const { gpu } = out;
-  const texture = textureOf(gpu);
   const part = sumOverTile(groups.tile);
   const kernel = slabKernel(gpu, operandsOf(product), part);
   const k = groups.tiles * groups.tile;
@@ -84,7 +82,7 @@ function sumOverTiles(product: GroupedProduct): void {
     const rows = Math.min(ROWS, m - row);
     for (let start = 0; start < k; start += DEPTH) {
       const depth = Math.min(DEPTH, k - start);
-      fillTexture({ layout, a, m, k, precision }, texture, row, rows, start, depth);
+      const texture = leftTexture({ layout, a, m, k, precision }, row, rows, start, depth);
       for (let step = 0; step < depth; step += groups.tile) {
         gpu.run(
           kernel,

@@ -73,7 +73,7 @@ export function makeImage(weight: Tensor, image?: GPUTexture): GPUTexture | unde
 @group(0) @binding(1) var image: texture_storage_2d<${texel}, write>;
 struct Params { n: u32, quads: u32, texels: u32 }
 @group(0) @binding(2) var<uniform> p: Params;
-${texelOf(dtype)}
+${imageTexel(dtype)}
 ${
     entry(
       gpu,
@@ -92,7 +92,7 @@ ${
 }
 
 /** WGSL of `texel(row, t)`, what an image holds. */
-function texelOf(dtype: Dtype): string {
+function imageTexel(dtype: Dtype): string {
   if (dtype === "q8") {
     return `fn texel(row: u32, t: u32) -> vec4u {
   let blocks = p.quads / 8u;

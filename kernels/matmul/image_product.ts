@@ -4,7 +4,7 @@ import { HALF, isHalf } from "../runtime/precision.ts";
 import { namedTexture } from "../runtime/textures.ts";
 import { entry, range } from "../runtime/wgsl.ts";
 import { imageFormat, LANES, quad, QUADS } from "./image.ts";
-import { imageRowProduct, STORE } from "./image_row.ts";
+import { imageRowProduct, made, type Source, sourceOf, STORE, SWIGLU } from "./image_row.ts";
 import { addends, additions, type Operands, operandsOf, type Product } from "./problem.ts";
 
 /** Quads of k that are multiplied at a time. */
@@ -54,24 +54,19 @@ function fillRows(product: Product, rows: GPUTexture, quads: number): void {
   const { a, m, k, from } = product;
   const { gpu } = a;
   const norm = from && from !== "swiglu" ? from : undefined;
-  const kernel = rowsKernel(gpu, norm ? "norm" : from ? "swiglu" : "plain", operandsOf(product));
+  const kernel = rowsKernel(gpu, sourceOf(product), operandsOf(product));
   gpu.run(kernel, norm ? [a, rows, norm.gain] : [a, rows], [
     ...[k / 4, quads],
     ...norm ? [f32(norm.eps)] : [],
   ], m);
 }
 
-function rowsKernel(gpu: Gpu, from: "norm" | "swiglu" | "plain", read: Operands): Kernel {
+function rowsKernel(gpu: Gpu, source: Source, read: Operands): Kernel {
   const { a, precision } = read;
-  const norm = from === "norm";
-  const rounded = (v: string) => isHalf(precision) ? `round4_${precision}(${v})` : v;
-  const value = {
-    norm: rounded("gain[min(i, p.quads - 1u)] * (a[first + at] * scale)"),
-    swiglu: rounded("g / (1.0 + exp(min(-g, vec4f(80.0)))) * a[first + p.quads + at]"),
-    plain: a.read(4, "first + at"),
-  }[from];
-  return gpu.kernel(`matmul_image_rows/${from}${read.key}`, () =>
-    `${HALF[precision]}
+  const norm = source === "norm";
+  const value = made(source, read, ["first", "at", "p.quads"]);
+  return gpu.kernel(`matmul_image_rows/${source}${read.key}`, () =>
+    `${HALF[precision]}${SWIGLU}
 @group(0) @binding(0) var<storage, read> a: array<${a.type(4)}>;
 @group(0) @binding(1) var rows: texture_storage_2d<rgba32float, write>;
 ${norm ? "@group(0) @binding(2) var<storage, read> gain: array<vec4f>;" : ""}
@@ -81,7 +76,7 @@ ${
       entry(
         gpu,
         LANES,
-        `let first = group * ${from === "swiglu" ? "2u * " : ""}p.quads;
+        `let first = group * ${source === "swiglu" ? "2u * " : ""}p.quads;
   ${
           norm
             ? `var sum = 0.0;
@@ -91,7 +86,6 @@ ${
         }
   for (var i = lane; i < p.all; i += ${LANES}u) {
     let at = min(i, p.quads - 1u);
-    ${from === "swiglu" ? "let g = a[first + at];" : ""}
     let value = select(vec4f(), ${value}, i < p.quads);
     textureStore(rows, vec2u(i * ${LANES}u + group % ${LANES}u, group / ${LANES}u), value);
   }`,

@@ -37,10 +37,11 @@ export function imageRowProduct(product: Product): void {
   out.gpu.run(kernel, bindings, [n, additions(product), ...params], Math.ceil(n / SIZE));
 }
 
-function rowKernel({ b, k, from, out: { gpu } }: Product, read: Operands): Kernel {
-  const norm = from && from !== "swiglu";
+function rowKernel(product: Product, read: Operands): Kernel {
+  const { b, k, out: { gpu } } = product;
+  const source = sourceOf(product), norm = source === "norm";
   const { texel } = imageFormat(b.dtype);
-  const key = `matmul_image/1/${k}/${b.dtype}/${from ? norm ? "norm" : from : "plain"}`;
+  const key = `matmul_image/1/${k}/${b.dtype}/${source}`;
   return gpu.kernel(`${key}${read.key}`, () =>
     `${HALF[read.precision]}
 @group(0) @binding(0) var image: texture_storage_2d<${texel}, read>;
@@ -53,15 +54,14 @@ struct Params { n: u32, add: u32${norm ? ", eps: f32" : ""} }
 @group(0) @binding(${norm ? 6 : 5}) var<uniform> p: Params;
 var<workgroup> x: array<vec4f, ${k / 4}>;
 ${norm ? `var<workgroup> squares: array<f32, ${SIZE / LANES}>;` : ""}
-${QUADS}${STORE}
+${QUADS}${STORE}${SWIGLU}
 ${
       entry(
         gpu,
         SIZE,
         `${norm ? scale(k) : ""}
   for (var i = lane; i < ${k / 4}u; i += ${SIZE}u) {
-    ${from === "swiglu" ? "let g = a[i];" : ""}
-    x[i] = ${made(k, norm ? "norm" : from, read)};
+    x[i] = ${made(source, read, ["0u", "i", `${k / 4}u`])};
   }
   workgroupBarrier();
   let block = group * ${SIZE / LANES}u + sg;
@@ -85,14 +85,35 @@ function scale(k: number): string {
   }) / ${k}.0 + p.eps);`;
 }
 
-/** Four numbers of the left operand. */
-function made(k: number, from: "norm" | Product["from"], { a, precision }: Operands): string {
-  const rounded = (v: string) => isHalf(precision) ? `round4_${precision}(${v})` : v;
-  if (from === "norm") return rounded("gain[i] * (a[i] * scale)");
-  return from
-    ? rounded(`g / (1.0 + exp(min(-g, vec4f(80.0)))) * a[${k / 4}u + i]`)
-    : a.read(4, "i");
+/** What a left operand is made from, see `ProductOptions.from`. */
+export type Source = "norm" | "swiglu" | "plain";
+
+/** That of a product. */
+export function sourceOf({ from }: Pick<Product, "from">): Source {
+  return from && from !== "swiglu" ? "norm" : from ?? "plain";
 }
+
+/** WGSL of quad `i` of a left operand's row, which begins at `first` and has so many quads; a norm needs `scale`. */
+export function made(
+  source: Source,
+  { a, precision }: Operands,
+  [first, i, quads]: readonly [string, string, string],
+): string {
+  const rounded = (v: string) => isHalf(precision) ? `round4_${precision}(${v})` : v;
+  switch (source) {
+    case "norm":
+      return rounded(`gain[${i}] * (a[${first} + ${i}] * scale)`);
+    case "swiglu":
+      return rounded(`swiglu(a[${first} + ${i}], a[${first} + ${quads} + ${i}])`);
+    case "plain":
+      return a.read(4, `${first} + ${i}`);
+  }
+}
+
+/** WGSL function for `made`. */
+export const SWIGLU = `
+fn swiglu(gate: vec4f, up: vec4f) -> vec4f { return gate / (1.0 + exp(min(-gate, vec4f(80.0)))) * up; }
+`;
 
 /** Steps of k: texels, the four numbers of each quad `v…` from them, and their products. */
 function chunks(dtype: Product["b"]["dtype"], k: number): string[] {

@@ -1,5 +1,6 @@
 import type { Gpu } from "../runtime/gpu.ts";
 import type { Kernel } from "../runtime/kernel.ts";
+import { namedTexture } from "../runtime/textures.ts";
 import { entry } from "../runtime/wgsl.ts";
 import { type Operands, operandsOf, type Product } from "./problem.ts";
 
@@ -8,38 +9,24 @@ export const ROWS = 1024, DEPTH = 1024;
 /** Steps of k that lie beside each other: rows of so many numbers follow each other, which the caches like. */
 const PANEL = 128;
 
-const TEXTURES = new WeakMap<Gpu, GPUTexture>();
-
-/** The texture through which all products of a device pass, one after another. */
-export function textureOf(gpu: Gpu): GPUTexture {
-  let texture = TEXTURES.get(gpu);
-  if (!texture) {
-    texture = gpu.device.createTexture({
-      size: [PANEL / 4, ROWS * DEPTH / PANEL],
-      format: "rgba32float",
-      usage: GPUTextureUsage.STORAGE_BINDING | GPUTextureUsage.COPY_DST,
-      label: "left operand",
-    });
-    TEXTURES.set(gpu, texture);
-  }
-  return texture;
-}
-
 /** The texel of the first row and the given step of k, after those with which the texture was filled. */
 export function panelTexel(step: number): [x: number, y: number] {
   return [step % PANEL / 4, Math.floor(step / PANEL) * ROWS];
 }
 
-/** Puts rows of the left operand into the texture, four steps of k in a texel, see `panelTexel`; zeros beyond the last k. */
-export function fillTexture(
+/**
+ * Puts rows of the left operand into the texture through which all products of a device pass, four steps of k in a texel,
+ * see `panelTexel`; zeros beyond the last k.
+ */
+export function leftTexture(
   { layout, a, m, k, precision }: Pick<Product, "layout" | "a" | "m" | "k" | "precision">,
-  texture: GPUTexture,
   row: number,
   rows: number,
   start: number,
   depth: number,
-): void {
+): GPUTexture {
   const { gpu } = a;
+  const texture = namedTexture(gpu, "left operand", PANEL / 4, ROWS * DEPTH / PANEL);
   const texels = depth / 4;
   const read = operandsOf({ a, b: a, precision });
   if (layout === "TN") {
@@ -59,6 +46,7 @@ export function fillTexture(
     const workgroups = [Math.ceil(texels / 8), Math.ceil(rows / 8)] as const;
     gpu.run(copyKernel(gpu, read), [a, texture], [row, rows, start / 4, texels, k / 4], workgroups);
   }
+  return texture;
 }
 
 function copyKernel(gpu: Gpu, { key, code, a }: Operands): Kernel {

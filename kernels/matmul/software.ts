@@ -2,11 +2,13 @@ import type { Gpu } from "../runtime/gpu.ts";
 import { range } from "../runtime/wgsl.ts";
 import { type Kernel, roundUp } from "../runtime/kernel.ts";
 import type { Reader } from "../runtime/precision.ts";
-import { DEPTH, fillTexture, panelTexel, ROWS, textureOf } from "./left_operand.ts";
+import { DEPTH, leftTexture, panelTexel, ROWS } from "./left_operand.ts";
 import { ADD, addends, additions, type Operands, operandsOf, type Product } from "./problem.ts";
 
 /** Columns of C that a workgroup computes; every lane has a row of them. */
 export const COLUMNS = 32;
+/** Columns whose sums are in registers at a time. */
+const GROUP = 16;
 /** Steps of k between two barriers. */
 const CHUNK = 32;
 /** Steps of k in a dispatch, all of them text: the compiler's work grows with it, the passes over C shrink with it. */
@@ -32,14 +34,13 @@ export function softwareTakes(
 /**
  * A product on a processor that poses as a GPU with 8 lanes.
  *
- * There a load at a varying address is a scalar load for each lane, cheapest from a texture, and a load from workgroup
+ * There a load at a varying address is a scalar load for each lane, cheapest from a storage texture, and a load from workgroup
  * memory at an index known to the compiler is free. So the left operand lies in a texture, a lane holds a row of 32
  * columns of C, the right operand passes through workgroup memory, and k is unrolled as text, a slab for each dispatch.
  */
 export function softwareProduct(product: Product): void {
   const { layout, b, out, m, n, k } = product;
   const { gpu } = out;
-  const texture = textureOf(gpu);
   const part = wholeOf(product);
   const kernel = slabKernel(gpu, operandsOf(product), part);
   const block = 8 * part.subgroups, most = ROWS - ROWS % block;
@@ -47,7 +48,7 @@ export function softwareProduct(product: Product): void {
     const rows = Math.min(most, m - row);
     for (let start = 0; start < k; start += DEPTH) {
       const depth = roundUp(Math.min(DEPTH, k - start), SLAB);
-      fillTexture(product, texture, row, rows, start, depth);
+      const texture = leftTexture(product, row, rows, start, depth);
       for (let step = 0; step < depth; step += SLAB) {
         const add = start + step === 0 ? additions(product) : ADD.out;
         gpu.run(
@@ -196,14 +197,14 @@ function loadTile(threads: number, { slab, firstB }: SlabPart, b: Reader): strin
 }
 
 /** WGSL that adds a chunk's products to c0…c31, all texels first, then arithmetic alone. */
-function multiplyChunk(chunk: number, group = 16): string {
+function multiplyChunk(chunk: number): string {
   const per = CHUNK / 4, quads = range(per);
   const loads = quads.map((q) =>
     `let a${q} = textureLoad(texture, vec2u(p.x + ${chunk * per + q}u, p.y + row));`
   );
   const blocks: string[] = [];
-  for (let first = 0; first < COLUMNS; first += group) {
-    const columns = range(group).map((i) => first + i);
+  for (let first = 0; first < COLUMNS; first += GROUP) {
+    const columns = range(GROUP).map((i) => first + i);
     for (const q of quads) {
       blocks.push(`{
       ${columns.map((i) => `let b${i} = tile[${(chunk * COLUMNS + i) * per + q}];`).join(" ")}

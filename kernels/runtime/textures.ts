@@ -12,7 +12,7 @@ export function namedTexture(gpu: Gpu, name: string, width: number, height: numb
     texture = gpu.device.createTexture({
       size: [Math.max(width, texture?.width ?? 0), Math.max(height, texture?.height ?? 0)],
       format: "rgba32float",
-      usage: GPUTextureUsage.STORAGE_BINDING,
+      usage: GPUTextureUsage.STORAGE_BINDING | GPUTextureUsage.COPY_DST,
       label: name,
     });
     named.set(name, texture);
