@@ -79,6 +79,17 @@ for (const family of ["lanes", "tiled"] as const) {
   }
 }
 
+for (const headDim of [8, 16]) {
+  gpuTest(
+    `attention of more rows than a texture is high, heads of width ${headDim}`,
+    async (gpu) => {
+      if (cannot(gpu, "lanes")) return;
+      const options = { heads: 2, kvHeads: 1, headDim, causal: true, family: "lanes" } as const;
+      await check(gpu, Array(640).fill(27), options);
+    },
+  );
+}
+
 gpuTest("attention adds its gradient to what flowed before", async (gpu) => {
   const options = { heads: 4, kvHeads: 2, headDim: 8, causal: true };
   await checkOperation(gpu, {
