@@ -116,7 +116,8 @@ export function packPairs(samples: readonly Sample[]): Batch {
   };
 }
 
-function joined(pictures: readonly Uint8Array[]): Uint8Array<ArrayBuffer> {
+/** Pictures one behind the other. */
+export function joined(pictures: readonly Uint8Array[]): Uint8Array<ArrayBuffer> {
   const bytes = new Uint8Array(pictures.reduce((sum, picture) => sum + picture.length, 0));
   pictures.reduce((at, picture) => (bytes.set(picture, at), at + picture.length), 0);
   return bytes;

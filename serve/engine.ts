@@ -233,10 +233,8 @@ export class Engine implements AsyncDisposable {
       if (!first || !this.#batch.hasRoom(first.prompt.ids.length, first.options)) break;
       const { answer, prompt, pictures, options } = first;
       using seen = new DisposableStack();
-      const shown = pictures.map((picture) => ({
-        key: picture.key,
-        features: seen.use(this.pictures.see(picture)),
-      }));
+      const shown = this.pictures.see(pictures)
+        .map((features, i) => ({ key: pictures[i]!.key, features: seen.use(features) }));
       const sequence = this.#batch.join(prompt, shown, options);
       this.#waiting.shift(); // not before: what fails until here fails who waits
       answer.cachedTokens = sequence.cachedTokens;

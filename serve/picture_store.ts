@@ -1,6 +1,8 @@
 import { decodePicture } from "../data/picture.ts";
 import type { Tensor } from "../kernels/runtime/tensor.ts";
+import { joined } from "../model/batch.ts";
 import type { ChatModel } from "../model/chat_model.ts";
+import { PICTURES } from "../model/clip_vision.ts";
 import { Lru } from "./lru.ts";
 
 /** A picture, resized and cropped. */
@@ -21,14 +23,17 @@ export interface PictureStoreOptions {
 
 /** Pictures as a model sees them; those that were seen lately are not prepared and encoded again. */
 export class PictureStore implements Disposable {
-  readonly #model: ChatModel;
+  readonly #model: Pick<ChatModel, "vlm" | "processor">;
   readonly #maxPixels: number;
   readonly #pixels: Lru<Picture>;
   readonly #features: Lru<Tensor>;
   #decoding: Promise<unknown> = Promise.resolve();
 
   /** A store for a model. */
-  constructor(model: ChatModel, { maxPixels, pictureBytes }: PictureStoreOptions) {
+  constructor(
+    model: Pick<ChatModel, "vlm" | "processor">,
+    { maxPixels, pictureBytes }: PictureStoreOptions,
+  ) {
     this.#model = model;
     this.#maxPixels = maxPixels;
     this.#pixels = new Lru(pictureBytes, ({ pixels }) => pixels.length);
@@ -57,14 +62,25 @@ export class PictureStore implements Disposable {
     return await prepared;
   }
 
-  /** A picture's features, for the caller to dispose of. */
-  see({ key, pixels }: Picture): Tensor {
+  /** Features of each picture, for the caller to dispose of. Those that are new are encoded together. */
+  see(pictures: readonly Picture[]): Tensor[] {
     const { vlm } = this.#model;
-    const known = this.#features.get(key);
-    if (known) return known.retain();
-    using scope = vlm.gpu.scope();
-    const features = scope.release(vlm.encodePictures(new Uint8Array(pixels), 1));
-    this.#features.set(key, features.retain());
+    const { gpu } = vlm;
+    const seen = new Map(pictures.map(({ key }) => [key, this.#features.get(key)]));
+    const fresh = [...new Map(pictures.map((picture) => [picture.key, picture])).values()]
+      .filter(({ key }) => !seen.get(key));
+    using scope = gpu.scope();
+    for (let i = 0; i < fresh.length; i += PICTURES) {
+      const some = fresh.slice(i, i + PICTURES);
+      const together = vlm.encodePictures(joined(some.map(({ pixels }) => pixels)), some.length);
+      some.forEach(({ key }, j) => {
+        const own = gpu.empty([vlm.tokensPerPicture, vlm.featureWidth]);
+        gpu.copy(together.view(own.shape, j * own.size), own);
+        seen.set(key, own);
+      });
+    }
+    const features = pictures.map(({ key }) => seen.get(key)!.retain());
+    for (const { key } of fresh) this.#features.set(key, scope.release(seen.get(key)!));
     return features;
   }
 

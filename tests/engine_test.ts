@@ -5,6 +5,7 @@ import { PICTURE } from "../model/prompt.ts";
 import { Answer, type Finish } from "../serve/answer.ts";
 import { ContextLengthError, Engine, type Question, QueueFullError } from "../serve/engine.ts";
 import { Lru } from "../serve/lru.ts";
+import { type Picture, PictureStore } from "../serve/picture_store.ts";
 import { byteTokenizer } from "../model/byte_tokenizer.ts";
 import { Tokenizer } from "../model/tokenizer.ts";
 import { gpuTest } from "./support/gpu.ts";
@@ -19,6 +20,11 @@ function question(text: string, more: Partial<Question> = {}): Question {
     temperature: 0,
     ...more,
   };
+}
+
+function drawnPicture(number: number): Picture {
+  const pixels = Uint8Array.from({ length: 3 * 32 * 32 }, (_, i) => i * (2 * number + 3) % 251);
+  return { key: `${number}`, pixels };
 }
 
 async function textOf(answer: Answer): Promise<string> {
@@ -77,23 +83,53 @@ gpuTest("pictures are seen, remembered, and refused", async (gpu) => {
 });
 
 gpuTest(
+  "new pictures are encoded together, each once, to the bits that it has alone",
+  async (gpu) => {
+    const before = gpu.memory.live;
+    {
+      using model = tinyChatModel(gpu);
+      const options = { maxPixels: 1, pictureBytes: 2 * 4 * 4 * 32 }; // features of two pictures
+      const pictures = Array.from({ length: 20 }, (_, i) => drawnPicture(i));
+      const alone: Float32Array[] = [];
+      for (const { pixels } of pictures) {
+        using features = model.vlm.encodePictures(new Uint8Array(pixels), 1);
+        alone.push(await gpu.read(features));
+      }
+      using store = new PictureStore(model, options);
+      const counts: number[] = [];
+      const encode = model.vlm.encodePictures.bind(model.vlm);
+      model.vlm.encodePictures = (bytes, count) => (counts.push(count), encode(bytes, count));
+      const check = async (shown: readonly number[]) => {
+        for (const [i, features] of store.see(shown.map((i) => pictures[i]!)).entries()) {
+          assertEquals(await gpu.read(features), alone[shown[i]!]);
+          features.dispose();
+        }
+      };
+      await check([0, 1, 1]);
+      await check([1, 2, 2, 0]);
+      await check(pictures.keys().toArray());
+      assertEquals(counts, [2, 1, 16, 2]);
+    }
+    assertEquals(gpu.memory.live, before, "bytes left in use");
+  },
+);
+
+gpuTest(
   "a picture for which there is no memory fails the answer, and nothing of it is kept",
   async (gpu) => {
     using model = tinyChatModel(gpu);
     await using engine = new Engine(model, { slots: 2, capacity: 120 });
     const before = gpu.memory.live;
-    const see = engine.pictures.see.bind(engine.pictures);
-    engine.pictures.see = (picture) => {
-      if (picture.key === "large") throw new OutOfMemoryError("no memory");
-      return see(picture);
+    const [small, large] = [1, 2].map(drawnPicture);
+    engine.pictures.see([small!]).forEach((features) => features.dispose());
+    const encode = model.vlm.encodePictures.bind(model.vlm);
+    model.vlm.encodePictures = (...pictures) => {
+      encode(...pictures);
+      throw new OutOfMemoryError("no memory");
     };
-    const pictures = ["small", "large"].map((key) => ({
-      key,
-      pixels: new Uint8Array(3 * 32 * 32),
-    }));
     const turns = [{ role: "user" as const, content: [PICTURE, PICTURE, "?"] }];
     await assertRejects(
-      () => textOf(engine.ask(question("", { turns, pictures }))),
+      () => textOf(engine.ask(question("", { turns, pictures: [small!, large!] }))),
       OutOfMemoryError,
       "no memory",
     );

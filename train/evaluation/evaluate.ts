@@ -1,7 +1,7 @@
 import type { VlmDataset } from "../../data/dataset.ts";
 import { DataError } from "../../kernels/runtime/errors.ts";
 import type { Tensor } from "../../kernels/runtime/tensor.ts";
-import type { Sample } from "../../model/batch.ts";
+import { joined, type Sample } from "../../model/batch.ts";
 import type { ChatModel } from "../../model/chat_model.ts";
 import { Decoder } from "../../model/decoder.ts";
 import { encodePrompt, type Prompt } from "../../model/prompt.ts";
@@ -248,10 +248,4 @@ function likeliest(choices: Readonly<Record<string, number>>): string {
 function startsOf(items: readonly Item[]): number[] {
   let start = 0;
   return items.map(({ sample }) => (start += sample.pictures.length) - sample.pictures.length);
-}
-
-function joined(pictures: readonly Uint8Array[]): Uint8Array<ArrayBuffer> {
-  const bytes = new Uint8Array(pictures.reduce((sum, picture) => sum + picture.length, 0));
-  pictures.reduce((at, picture) => (bytes.set(picture, at), at + picture.length), 0);
-  return bytes;
 }
