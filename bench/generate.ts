@@ -3,22 +3,28 @@
  * machine.
  *
  *     deno task bench:generate --python PATH [--hidden_size 768 --num_hidden_layers 16] [--batches 1,4,16]
- *         [--contexts 256,1024,4096] [--weights float32,float16,q8] [--tokens 33] [--rounds 3] [--threads N]
+ *         [--contexts 256,1024,4096] [--pictures 0] [--weights float32,float16,q8] [--tokens 33] [--rounds 3]
+ *         [--threads N]
  *
  * Prints Markdown: time to the first token, tokens a second after it, the processor time of both, and how many tokens a
  * second the bytes of weights and cache allow that a token must at least read, at the speed of a plain copy. Tokens in
  * float32 must be those of transformers. The first round, in which kernels are compiled, does not count.
+ *
+ * With `--pictures 1,4` each sequence shows so many besides its text, through a random CLIP ViT-B/16, which are new to both
+ * sides; "again" is the time to the first token when the same are shown once more.
  */
 import { join } from "node:path";
 import { parseArgs } from "node:util";
 import { measureDevice } from "../kernels/measure.ts";
 import { Gpu } from "../kernels/runtime/gpu.ts";
-import { miniMindConfig } from "../model/config.ts";
+import { clipVisionSpecs } from "../model/clip_vision.ts";
+import { clipVisionConfig, miniMindConfig, pictureTokens } from "../model/config.ts";
 import { miniMindSpecs } from "../model/minimind.ts";
-import { drawInitial } from "../model/parameter_spec.ts";
+import { drawInitial, type ParameterSpec } from "../model/parameter_spec.ts";
 import { elementCount } from "../model/host_tensor.ts";
 import { Random } from "../model/random.ts";
 import { safetensorsChunks } from "../model/safetensors.ts";
+import { projectionSpecs } from "../model/vlm.ts";
 import { Contestant } from "./support/contestant.ts";
 
 interface Answer {
@@ -43,6 +49,7 @@ const { values: given } = parseArgs({
     num_hidden_layers: { type: "string", default: "8" },
     batches: { type: "string", default: "1,4,16" },
     contexts: { type: "string", default: "256,1024,4096" },
+    pictures: { type: "string", default: "0" },
     weights: { type: "string", default: "float32,float16,q8" },
     tokens: { type: "string", default: "33" },
     rounds: { type: "string", default: "3" },
@@ -57,16 +64,37 @@ const config = miniMindConfig({
 const kvBytes = 8 * config.num_hidden_layers * config.num_key_value_heads * config.hidden_size /
   config.num_attention_heads;
 
-/** Writes random weights as transformers' folder of a Llama model, which has the names of MiniMind's tensors. */
-async function writeFolder(folder: string): Promise<void> {
+const pictures = numbers(given.pictures);
+const vision = pictures.some((count) => count > 0)
+  ? clipVisionConfig({ patch_size: 16 })
+  : undefined;
+
+const cases = numbers(given.batches).flatMap((batch) =>
+  numbers(given.contexts).flatMap((context) => pictures.map((shown) => ({ batch, context, shown })))
+);
+
+/** Writes random weights as transformers' folder of a model. */
+async function writeFolder(
+  folder: string,
+  specs: readonly ParameterSpec[],
+  config: Record<string, unknown>,
+): Promise<void> {
   const random = new Random(0);
-  const tensors = miniMindSpecs(config).flatMap(({ parts }) =>
+  const tensors = specs.flatMap(({ parts }) =>
     parts.map(({ name, shape, initial }) => {
       const values = drawInitial(initial, elementCount(shape), random);
       const read = () => Promise.resolve(new Uint8Array(values.buffer));
       return { name, shape, dtype: "float32" as const, read };
     })
   );
+  await Deno.mkdir(folder, { recursive: true });
+  await Deno.writeTextFile(join(folder, "config.json"), JSON.stringify(config));
+  const file = join(folder, "model.safetensors");
+  await Deno.writeFile(file, ReadableStream.from(safetensorsChunks(tensors, { format: "pt" })));
+}
+
+/** Writes a Llama model, which has the names of MiniMind's tensors, and what sees pictures, if any are shown. */
+async function writeModel(folder: string): Promise<void> {
   const llama = {
     architectures: ["LlamaForCausalLM"],
     model_type: "llama",
@@ -77,9 +105,11 @@ async function writeFolder(folder: string): Promise<void> {
     dtype: "float32",
     ...{ bos_token_id: null, eos_token_id: null, pad_token_id: 0 },
   };
-  await Deno.writeTextFile(join(folder, "config.json"), JSON.stringify(llama));
-  const file = join(folder, "model.safetensors");
-  await Deno.writeFile(file, ReadableStream.from(safetensorsChunks(tensors, { format: "pt" })));
+  const specs = [...miniMindSpecs(config), ...projectionSpecs({ language: config, vision })];
+  await writeFolder(folder, specs, llama);
+  if (!vision) return;
+  const clip = { model_type: "clip_vision_model", num_channels: 3, ...vision };
+  await writeFolder(join(folder, "vision"), clipVisionSpecs(vision), clip);
 }
 
 function median(values: number[]): number {
@@ -93,7 +123,7 @@ async function copySpeed(): Promise<number> {
 
 const folder = await Deno.makeTempDir({ prefix: "glimpse_generate_" });
 try {
-  await writeFolder(folder);
+  await writeModel(folder);
   const speed = await copySpeed();
   const file = (path: string) => new URL(path, import.meta.url).pathname;
   const torch = ["--device", given.torch_device, "--dtype", given.torch_dtype];
@@ -109,45 +139,55 @@ try {
     ),
   ];
   console.log(`A plain copy moves ${(speed / 1e9).toFixed(1)} GB/s.\n`);
-  const head = "batch | context | | first token | tokens/s | speed | CPU s | limit | dispatches";
-  console.log(`| ${head} |\n|${" --- |".repeat(9)}`);
-  for (const batch of numbers(given.batches)) {
-    for (const context of numbers(given.contexts)) {
-      const request = JSON.stringify({ batch, context, tokens });
-      const answers = contestants.map((): Answer[] => []);
-      for (let round = 0; round <= Number(given.rounds); round++) {
-        for (const [i, one] of contestants.entries()) {
-          const answer = await one.ask(request);
-          if (round > 0) answers[i]!.push(answer);
-        }
+  const head =
+    "batch | context | pictures | | first token | again | tokens/s | speed | CPU s | limit | dispatches";
+  console.log(`| ${head} |\n|${" --- |".repeat(11)}`);
+  let seed = 0;
+  for (const { batch, context, shown } of cases) {
+    const answers = contestants.map((): Answer[] => []);
+    const again = contestants.map((): Answer[] => []);
+    for (let round = 0; round <= Number(given.rounds); round++, seed += batch * shown) {
+      const request = JSON.stringify({ batch, context, tokens, pictures: shown, seed });
+      for (const [i, one] of contestants.entries()) {
+        const answer = await one.ask(request);
+        const second = shown > 0 ? [await one.ask(request)] : [];
+        if (round === 0) continue;
+        answers[i]!.push(answer);
+        again[i]!.push(...second);
       }
-      const rest = answers.map((all) => median(all.map(({ rest }) => rest)));
-      answers.forEach((all, i) => {
-        const { ids, bytes = 0, dispatches, submits, readbacks } = all[0]!;
-        const { name } = contestants[i]!;
-        const read = bytes + batch * (context + tokens / 2) * kvBytes;
-        console.log(`| ${
-          [
-            batch,
-            context,
-            name,
-            `${(1e3 * median(all.map(({ first }) => first))).toFixed(0)} ms`,
-            (batch * (tokens - 1) / rest[i]!).toFixed(1),
-            `${(rest[0]! / rest[i]!).toFixed(2)}×`,
-            median(all.map(({ cpu }) => cpu)).toFixed(2),
-            bytes > 0 ? (batch * speed / read).toFixed(0) : "",
-            dispatches === undefined
-              ? ""
-              : `${dispatches.toFixed(0)} in ${submits!.toFixed(1)} submits, ${
-                readbacks!.toFixed(2)
-              } readbacks`,
-          ].join(" | ")
-        } |`);
-        if (name === "Glimpse, float32" && ids.join() !== answers[0]![0]!.ids.join()) {
-          console.log(`\nThe tokens of ${name} are not those of transformers.\n`);
-        }
-      });
     }
+    const seen = vision ? shown * pictureTokens(vision) : 0;
+    const rest = answers.map((all) => median(all.map(({ rest }) => rest)));
+    const first = (all: Answer[]) =>
+      all.length > 0 ? `${(1e3 * median(all.map(({ first }) => first))).toFixed(0)} ms` : "";
+    const said = (i: number) => [...answers[i]!, ...again[i]!].map(({ ids }) => ids).join();
+    answers.forEach((all, i) => {
+      const { bytes = 0, dispatches, submits, readbacks } = all[0]!;
+      const { name } = contestants[i]!;
+      const read = bytes + batch * (context + seen + tokens / 2) * kvBytes;
+      console.log(`| ${
+        [
+          batch,
+          context,
+          shown,
+          name,
+          first(all),
+          first(again[i]!),
+          (batch * (tokens - 1) / rest[i]!).toFixed(1),
+          `${(rest[0]! / rest[i]!).toFixed(2)}×`,
+          median(all.map(({ cpu }) => cpu)).toFixed(2),
+          bytes > 0 ? (batch * speed / read).toFixed(0) : "",
+          dispatches === undefined
+            ? ""
+            : `${dispatches.toFixed(0)} in ${submits!.toFixed(1)} submits, ${
+              readbacks!.toFixed(2)
+            } readbacks`,
+        ].join(" | ")
+      } |`);
+      if (name === "Glimpse, float32" && said(i) !== said(0)) {
+        console.log(`\nThe tokens of ${name} are not those of transformers.\n`);
+      }
+    });
   }
   for (const one of contestants) await one.end();
 } finally {

@@ -45,7 +45,9 @@ export interface VlmConfig {
 export type TrainPolicy = (spec: ParameterSpec) => string | undefined;
 
 /** The parameters of the linear layer that turns the features of a patch, or of a square of them, into a token's vector. */
-export function projectionSpecs({ language, vision }: VlmConfig): ParameterSpec[] {
+export function projectionSpecs(
+  { language, vision }: Pick<VlmConfig, "language" | "vision">,
+): ParameterSpec[] {
   if (!vision) return [];
   const at = "vision_proj.vision_proj.0";
   const features = vision.hidden_size * (vision.spatial_merge_size ?? 1) ** 2;

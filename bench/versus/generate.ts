@@ -1,12 +1,19 @@
-/** Glimpse's side of `generate.ts`: loads a folder's weights and answers each line {"batch", "context", "tokens"} with its times. */
+/**
+ * Glimpse's side of `generate.ts`: loads a folder's weights and answers each line {"batch", "context", "tokens", "pictures",
+ * "seed"} with its times.
+ */
 import process from "node:process";
+import { join } from "node:path";
 import { parseArgs } from "node:util";
 import { DISK } from "../../data/disk.ts";
 import { Gpu } from "../../kernels/runtime/gpu.ts";
 import type { Precision } from "../../kernels/runtime/precision.ts";
 import { BatchDecoder } from "../../model/batch_decoder.ts";
+import { ImageProcessor } from "../../model/image_processor.ts";
 import { readVlm } from "../../model/load_vlm.ts";
 import { Random } from "../../model/random.ts";
+import { ENGINE_DEFAULTS } from "../../serve/engine.ts";
+import { type Picture, PictureStore } from "../../serve/picture_store.ts";
 
 const { values: given, positionals } = parseArgs({
   allowPositionals: true,
@@ -17,37 +24,61 @@ const { values: given, positionals } = parseArgs({
   },
 });
 const q8 = given.weights === "q8";
+const folder = positionals[0]!;
+const vision = join(folder, "vision");
+const processor = new ImageProcessor();
 using gpu = await Gpu.open(given.device);
 const { vlm } = await readVlm(DISK, gpu, {
-  weights: positionals[0]!,
+  weights: folder,
+  vision: await DISK.read(join(vision, "config.json")) && vision,
+  normalization: { imageMean: processor.mean, imageStd: processor.std },
   language: { rope_theta: Number(given.theta) },
   precision: q8 ? "float32" : given.weights as Precision,
   quantization: q8 ? "q8" : undefined,
   random: new Random(0),
 });
 
-const weightBytes = vlm.parameters.specs.reduce(
-  (sum, { name }) => sum + vlm.parameters.get(name).bytes,
-  0,
-);
+using store = new PictureStore({ vlm, processor }, ENGINE_DEFAULTS);
+
+const weightBytes = vlm.parameters.specs.filter(({ name }) => name.startsWith("model."))
+  .reduce((sum, { name }) => sum + vlm.parameters.get(name).bytes, 0);
+
+/** Tokens of text before the pictures, and what stands for a token of a picture. */
+const START = 10, PLACEHOLDER = 34;
 
 interface Request {
   batch: number;
   context: number;
   tokens: number;
+  pictures: number;
+  seed: number;
 }
 
-async function answer({ batch, context, tokens }: Request) {
-  using decoder = new BatchDecoder(vlm, batch, context + tokens);
+function draw(number: number): Picture {
+  const pixels = Uint8Array.from(
+    { length: 3 * processor.size ** 2 },
+    (_, i) => i * (2 * number + 3) % 65521 % 256,
+  );
+  return { key: `${number}`, pixels };
+}
+
+async function answer({ batch, context, tokens, pictures, seed }: Request) {
+  const seen = pictures * vlm.tokensPerPicture;
+  using decoder = new BatchDecoder(vlm, batch, context + seen + tokens);
+  const shown = Array.from({ length: batch * pictures }, (_, i) => draw(seed + i));
   const start = performance.now(), cpu = process.cpuUsage();
   const sequences = Array.from({ length: batch }, (_, row) => {
-    const ids = Uint32Array.from(
-      { length: context },
-      (_, i) => 100 + (i * 7919 + row * 104729) % 6300,
-    );
-    const prompt = { ids, imageRows: new Uint32Array(), pictureCount: 0 };
+    const text = Array.from({ length: context }, (_, i) => 100 + (i * 7919 + row * 104729) % 6300);
+    const imageRows = Uint32Array.from({ length: seen }, (_, i) => START + i);
+    const ids = Uint32Array.from(text.toSpliced(START, 0, ...Array(seen).fill(PLACEHOLDER)));
+    const prompt = { ids, imageRows, pictureCount: pictures };
     const random = new Random(0);
-    return decoder.join(prompt, [], { maxNewTokens: tokens, temperature: 0, stopIds: [], random });
+    const options = { maxNewTokens: tokens, temperature: 0, stopIds: [], random };
+    using own = new DisposableStack();
+    const mine = shown.slice(row * pictures, (row + 1) * pictures);
+    const features = store.see(mine)
+      .map((features, i) => ({ key: mine[i]!.key, features: own.use(features) }));
+    return decoder.join(prompt, features, options);
   });
   while (sequences.some(({ started }) => !started)) await decoder.step(1);
   const first = performance.now();
