@@ -1,43 +1,38 @@
-import { DEPTH, leftTexture, panelTexel, ROWS } from "../matmul/left_operand.ts";
-import { COLUMNS, slabKernel, type SlabPart } from "../matmul/software.ts";
-import { ADD, operandsOf } from "../matmul/problem.ts";
-import type { GroupedProduct } from "./problem.ts";
+import { blockCounts, blockKernel, blockParams, type BlockPart } from "../matmul/block.ts";
+import { LANES } from "../matmul/image.ts";
+import { BLOCK_ROWS, type Operand, pack, PANEL_ROWS, ROWS, STEPS } from "../matmul/pack.ts";
+import { ADD } from "../matmul/problem.ts";
+import { BLOCK, LIES, operandsPack, packLeft, partsOf } from "../matmul/software.ts";
+import { roundUp } from "../runtime/kernel.ts";
+import { type GroupedProduct, tableOf } from "./problem.ts";
 
 const TABLE = "@group(0) @binding(5) var<storage, read> table: array<u32>;";
 
-/** For `NT` and `NN`: a workgroup has a tile, whose expert's matrix is its right operand. */
-function rowsOfTile(tile: number): SlabPart {
-  return {
-    name: `experts/${tile}`,
-    subgroups: tile / 8,
-    slab: 128,
-    declarations: TABLE,
-    params: ", experts: u32",
-    code: `let expert = min(table[p.row / ${tile}u + workgroup.x], p.experts - 1u);
-  let firstB = expert * p.k * (p.n / 4u);`,
-    firstB: "firstB + ",
-    above: "",
-  };
-}
+/** For `NT` and `NN`: a block's rows lie in a tile, whose expert's matrix is the right operand. */
+const ROWS_OF_TILES: BlockPart = {
+  name: "experts/",
+  declarations: TABLE,
+  params: ", experts: u32, tile: u32, columns: u32",
+  code: `let expert = table[firstRow / p.tile];
+  let begin = 0u; let end = select(0u, p.quads, expert < p.experts);
+  let above = 0u; let before = min(expert, p.experts - 1u) * p.columns;`,
+};
 
-/** For `TN`: a dispatch sums over the rows of a tile, and adds them to its expert's matrix. */
-function sumOverTile(tile: number): SlabPart {
-  return {
-    name: `experts_sum/${tile}`,
-    subgroups: 16,
-    slab: tile,
-    declarations: TABLE,
-    params: ", experts: u32, m: u32",
-    code: `let above = min(table[p.start / ${tile}u], p.experts - 1u) * p.m;`,
-    firstB: "",
-    above: "above + ",
-  };
-}
+/** For `TN`: a workgroup's third place is the expert, over whose rows it sums. */
+const SUM_OVER_TILES: BlockPart = {
+  name: "experts_sum/",
+  declarations: TABLE,
+  params: ", tile: u32, start: u32",
+  code: `let quads = p.tile / 4u; let above = workgroup.z * p.m; let before = 0u;
+  let begin = clamp(table[workgroup.z] * quads, p.start, p.start + p.quads) - p.start;
+  let end = clamp(table[workgroup.z + 1u] * quads, p.start, p.start + p.quads) - p.start;`,
+};
 
-/** Whether this kernel takes a product: rows of four numbers, and 8 lanes to a subgroup. */
-export function softwareTakesGrouped({ out, m, n, k, layout, groups }: GroupedProduct): boolean {
-  return out.gpu.info.subgroupSize === 8 && groups.tile > 1 && n % 4 === 0 &&
-    (layout === "TN" ? m : k) % 4 === 0;
+/** Whether this kernel takes a product: operands that can be packed, 8 lanes to a subgroup, whole blocks in a tile, not too many experts. */
+export function softwareTakesGrouped(product: GroupedProduct): boolean {
+  const { out, groups: { tile, experts } } = product;
+  return out.gpu.info.subgroupSize === LANES && tile % BLOCK_ROWS === 0 &&
+    experts * PANEL_ROWS <= ROWS && operandsPack(product);
 }
 
 /** A grouped product by the kernel of `softwareProduct`. */
@@ -48,23 +43,29 @@ export function softwareGroupedProduct(product: GroupedProduct): void {
 
 function rowsOfTiles(product: GroupedProduct): void {
   const { layout, a, b, out, m, n, k, groups, accumulate, precision } = product;
+  const { experts, tile } = groups;
   const { gpu } = out;
-  const part = rowsOfTile(groups.tile);
-  const { slab } = part;
-  const kernel = slabKernel(gpu, operandsOf(product), part);
-  for (let row = 0; row < m; row += ROWS) {
-    const rows = Math.min(ROWS, m - row);
-    for (let start = 0; start < k; start += DEPTH) {
-      const depth = Math.ceil(Math.min(DEPTH, k - start) / slab) * slab;
-      const texture = leftTexture({ layout, a, m, k, precision }, row, rows, start, depth);
-      for (let step = 0; step < depth; step += slab) {
-        const add = accumulate || start + step > 0 ? ADD.out : 0;
-        const across = layout === "NT" ? 0 : 1;
+  const most = Math.floor(ROWS / experts / PANEL_ROWS) * PANEL_ROWS;
+  const left: Operand = { tensor: a, first: 0, rows: m, k, across: false, again: 1, precision };
+  const rights = Array.from({ length: experts }, (_, expert): Operand => (
+    { tensor: b, first: expert * n * k, rows: n, k, across: layout === "NN", again: 4, precision }
+  ));
+  for (const [start, steps] of partsOf(k, STEPS)) {
+    const add = accumulate || start > 0 ? ADD.out : 0;
+    const kernel = blockKernel(gpu, BLOCK, LIES[layout], "float32", add, ROWS_OF_TILES);
+    const quads = roundUp(Math.ceil(steps / 4), BLOCK.quads);
+    const lefts = packLeft(left, start, steps);
+    for (const [column, columns] of partsOf(n, most)) {
+      const each = roundUp(columns, PANEL_ROWS);
+      const [packed] = rights.map((right, expert) =>
+        pack("right operand", right, { row: column, rows: columns, start, steps }, expert * each)
+      );
+      for (const [row, rows, texture] of lefts) {
         gpu.run(
           kernel,
-          [b, texture, a, a, out, groups.tileExperts],
-          [row, rows, n, k, start + step, ...panelTexel(step), add, across, groups.experts],
-          [Math.ceil(rows / groups.tile), Math.ceil(n / COLUMNS)],
+          [packed!, texture, a, a, out, tableOf(product)],
+          [...blockParams({ m, n, quads, row, column }), experts, tile, each],
+          blockCounts(BLOCK, rows, columns),
         );
       }
     }
@@ -72,23 +73,26 @@ function rowsOfTiles(product: GroupedProduct): void {
 }
 
 function sumOverTiles(product: GroupedProduct): void {
-  const { layout, a, b, out, m, n, groups, accumulate, precision } = product;
+  const { a, b, out, m, n, groups, accumulate, precision } = product;
   const { gpu } = out;
-  const part = sumOverTile(groups.tile);
-  const kernel = slabKernel(gpu, operandsOf(product), part);
   const k = groups.tiles * groups.tile;
-  if (!accumulate) gpu.clear(out);
-  for (let row = 0; row < m; row += ROWS) {
-    const rows = Math.min(ROWS, m - row);
-    for (let start = 0; start < k; start += DEPTH) {
-      const depth = Math.min(DEPTH, k - start);
-      const texture = leftTexture({ layout, a, m, k, precision }, row, rows, start, depth);
-      for (let step = 0; step < depth; step += groups.tile) {
+  const left: Operand = { tensor: a, first: 0, rows: m, k, across: true, again: 1, precision };
+  const right: Operand = { tensor: b, first: 0, rows: n, k, across: true, again: 4, precision };
+  for (const [start, steps] of partsOf(k, STEPS)) {
+    const add = accumulate || start > 0 ? ADD.out : 0;
+    const kernel = blockKernel(gpu, BLOCK, LIES.TN, "float32", add, SUM_OVER_TILES);
+    const lefts = packLeft(left, start, steps);
+    for (const [column, columns] of partsOf(n, ROWS)) {
+      const packed = pack("right operand", right, { row: column, rows: columns, start, steps });
+      for (const [row, rows, texture] of lefts) {
         gpu.run(
           kernel,
-          [b, texture, a, a, out, groups.tileExperts],
-          [row, rows, n, k, start + step, ...panelTexel(step), ADD.out, 1, groups.experts, m],
-          [Math.ceil(rows / (8 * part.subgroups)), Math.ceil(n / COLUMNS)],
+          [packed, texture, a, a, out, tableOf(product)],
+          [
+            ...blockParams({ m, n, quads: steps / 4, row, column }),
+            ...[groups.tile, start / 4],
+          ],
+          [...blockCounts(BLOCK, rows, columns), groups.experts],
         );
       }
     }

@@ -112,12 +112,9 @@ export function productClass({ layout, m, n, k, precision }: ProductShape): stri
   return `${layout}/${sizes.join("/")}/${rest}${precision === "float32" ? "" : `/${precision}`}`;
 }
 
-/** Rows up to which reading an image of the weight again for every sixteen of them costs less than what else there is. */
-const IMAGE_ROWS = 64;
-
-/** Whether a product of few rows reads the image of its weight. */
-export function takesImage({ layout, b, m }: Pick<Product, "layout" | "b" | "m">): boolean {
-  return layout === "NT" && b.image !== undefined && m <= IMAGE_ROWS;
+/** Whether a product reads the image of its weight. */
+export function takesImage({ layout, b }: Pick<Product, "layout" | "b">): boolean {
+  return layout === "NT" && b.image !== undefined;
 }
 
 /** Chooses the kernel for a product: what was measured, or else by rule, but none that was found to be wrong. */

@@ -6,6 +6,9 @@ import { entry } from "../runtime/wgsl.ts";
 /** Rows of a matrix that lie side by side in its image, one for each lane of a subgroup. */
 export const LANES = 8;
 
+/** Rows of an image come in multiples of these, the columns of a block of `blockKernel`. */
+export const BLOCK_COLUMNS = 4 * LANES;
+
 /** How a kind of numbers lies in an image's texels, 16 bytes each. */
 export interface ImageFormat {
   /** Format of the texture. */
@@ -46,7 +49,7 @@ export function imageBytes({ width, height }: GPUTexture): number {
 
 /**
  * A copy of a weight [n, k] in a texture, for `imageProduct`: texel t of row r lies at (8t + r mod 8, r div 8), so that
- * what a subgroup reads at once lies together, and what it reads next follows.
+ * what a subgroup reads at once lies together, and what it reads next follows. The last four rows follow again up to whole blocks.
  *
  * A processor that poses as a GPU reads a buffer number by number and each of them for each lane; from a storage
  * texture a lane has four at once, which makes a product of few rows as fast as memory.
@@ -57,9 +60,9 @@ export function imageBytes({ width, height }: GPUTexture): number {
 export function makeImage(weight: Tensor, image?: GPUTexture): GPUTexture | undefined {
   const { gpu, dtype, rows: n, width: k } = weight;
   const { info, device } = gpu;
-  if (!info.software || info.subgroupSize !== LANES || k % 4 !== 0) return undefined;
+  if (!info.software || info.subgroupSize !== LANES || n % 4 + k % 4 > 0) return undefined;
   const { texel } = imageFormat(dtype);
-  const [width, height] = [LANES * rowTexels(dtype, k), Math.ceil(n / LANES)];
+  const [width, height] = [LANES * rowTexels(dtype, k), roundUp(n, BLOCK_COLUMNS) / LANES];
   const ofRows = 2 * roundUp(k, 16); // the width of the left operand's texture, see `imageProduct`
   if (Math.max(width, height, ofRows) > device.limits.maxTextureDimension2D) return undefined;
   image ??= device.createTexture({
@@ -81,13 +84,11 @@ ${
       `let i = group * 64u + lane;
   let row = i / p.texels;
   let t = i % p.texels;
-  if (row < p.n) {
-    textureStore(image, vec2u(t * ${LANES}u + row % ${LANES}u, row / ${LANES}u), texel(row, t));
-  }`,
+  textureStore(image, vec2u(t * ${LANES}u + row % ${LANES}u, row / ${LANES}u), texel(select(row, p.n - 4u + row % 4u, row >= p.n), t));`,
     )
   }`);
   const texels = width / LANES;
-  gpu.run(kernel, [weight, image], [n, k / 4, texels], Math.ceil(n * texels / 64));
+  gpu.run(kernel, [weight, image], [n, k / 4, texels], Math.ceil(height * width / 64));
   return image;
 }
 

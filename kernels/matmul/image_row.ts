@@ -8,7 +8,7 @@ import { ADD, addends, additions, type Operands, operandsOf, type Product } from
 const SIZE = 64;
 
 /** WGSL that stores a sum with what `Params.add` names. */
-export const STORE = `
+const STORE = `
 fn store(i: u32, column: u32, product: f32) {
   var sum = product;
   if ((p.add & ${ADD.out}u) != 0u) { sum += out[i]; }
