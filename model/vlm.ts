@@ -63,9 +63,9 @@ function isQuantizable({ name, shape, operand }: ParameterSpec): boolean {
   return operand === true && name.startsWith("model.") && shape.at(-1)! % BLOCK === 0;
 }
 
-/** Whether a parameter is read for every token that is generated, by a product of its own. */
+/** Whether a parameter is read for tokens that are generated. */
 function isDecoded({ name, operand }: ParameterSpec): boolean {
-  return operand === true && name.startsWith("model.") && !name.includes(".experts.");
+  return operand === true && name.startsWith("model.");
 }
 
 /**

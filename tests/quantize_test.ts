@@ -183,6 +183,50 @@ for (const family of ["gemv", "small", "tiled", "software"] as GroupedFamily[]) 
   });
 }
 
+for (const dtype of ["float32", "float16", "bfloat16", "q8"] as const) {
+  gpuTest(`experts' products with an image of ${dtype} equal float64`, async (gpu) => {
+    if (!gpu.info.software || gpu.info.subgroupSize !== 8) return;
+    const experts = 3, before = gpu.memory.live;
+    for (
+      const [tokens, n, k, tile] of [
+        ...[[3, 32, 32, 1], [32, 96, 160, 1], [3, 36, 32, 1]], // of 36 columns no expert's blocks are whole
+        ...[[40, 64, 96, 64], [390, 32, 32, 128], [40, 36, 32, 64]],
+      ] as const
+    ) {
+      using _scope = gpu.scope();
+      const scores = softmax(gpu.tensor(draw("scores", tokens * experts), [tokens, experts]));
+      const routing = routeTokens(scores, { choices: 1, normalize: true });
+      assertEquals(routing.tile, tile);
+      const rows = tile * routing.tiles;
+      const values = draw("a", rows * k);
+      const [b, exact] = weightOf(gpu, draw("b", experts * n * k), [experts * n, k], dtype);
+      const image = makeImage(b);
+      assert(image);
+      // where blocks are whole the image alone is read
+      const read = n % 32 === 0 ? gpu.zeros(b.shape, dtype) : b;
+      read.image = image;
+      const a = gpu.tensor(values, [rows, k]), out = gpu.zeros([rows, n]);
+      groupedProduct("NT", a, read, out, routing);
+      const host = dtype === "float16" || dtype === "bfloat16"
+        ? toFloat32(fromFloat32(values, dtype), dtype)
+        : values;
+      const tiles = [...await gpu.readUint32(routing.tileExperts)].filter((e) => e < experts);
+      const expected = tiles.flatMap((e, i) => [
+        ...productReference(
+          "NT",
+          host.subarray(i * tile * k),
+          exact.subarray(e * n * k),
+          [tile, n, k],
+        ),
+      ]);
+      const found = (await gpu.read(out)).subarray(0, expected.length);
+      assertClose(found, expected, 1e-6, `${tokens} tokens, ${n} × ${k}`);
+      image.destroy();
+    }
+    assertEquals(gpu.memory.live, before, "bytes left in use");
+  });
+}
+
 /** The golden model with other weights, for answering, in 8 bits or not. */
 async function answering(gpu: Gpu, like: Vlm, quantization?: "q8"): Promise<Vlm> {
   const vlm = new Vlm(gpu, like.config, undefined, undefined, quantization);

@@ -3,6 +3,7 @@ import { ShapeError } from "../runtime/errors.ts";
 import { operandOf, type Precision, precisionOf } from "../runtime/precision.ts";
 import type { Tensor } from "../runtime/tensor.ts";
 import { groupedGemv } from "./gemv.ts";
+import { imageGroupedProduct, imageTakesGrouped } from "./image.ts";
 import type { GroupedProduct } from "./problem.ts";
 import type { ExpertGroups } from "./routing.ts";
 import { smallGroupedProduct } from "./small.ts";
@@ -10,7 +11,7 @@ import { softwareGroupedProduct, softwareTakesGrouped } from "./software.ts";
 import { tiledGroupedProduct } from "./tiled.ts";
 
 /** A kernel for grouped products. */
-export type GroupedFamily = "small" | "gemv" | "tiled" | "software";
+export type GroupedFamily = "small" | "gemv" | "image" | "tiled" | "software";
 
 /**
  * Computes a product for every expert into a tensor, outside of the tape. `GroupedProduct` says how the operands lie.
@@ -49,6 +50,8 @@ export function groupedProduct(
       return smallGroupedProduct(product);
     case "gemv":
       return groupedGemv(product);
+    case "image":
+      return imageGroupedProduct(product);
     case "tiled":
       return tiledGroupedProduct(product);
     case "software":
@@ -61,6 +64,7 @@ const WORTH_COMPILING = 2 ** 22;
 
 function choose(product: GroupedProduct): GroupedFamily {
   const { layout, out, n, k, groups: { tile, tiles } } = product;
+  if (imageTakesGrouped(product)) return "image";
   if (tile === 1 && layout === "NT") return "gemv";
   if (Math.min(n, k) < 16) return "small";
   if (!out.gpu.info.software) return "tiled";

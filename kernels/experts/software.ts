@@ -6,10 +6,11 @@ import { BLOCK, LIES, operandsPack, packLeft, partsOf } from "../matmul/software
 import { roundUp } from "../runtime/kernel.ts";
 import { type GroupedProduct, tableOf } from "./problem.ts";
 
-const TABLE = "@group(0) @binding(5) var<storage, read> table: array<u32>;";
+/** How kernels declare `tableOf` a product. */
+export const TABLE = "@group(0) @binding(5) var<storage, read> table: array<u32>;";
 
 /** For `NT` and `NN`: a block's rows lie in a tile, whose expert's matrix is the right operand. */
-const ROWS_OF_TILES: BlockPart = {
+export const ROWS_OF_TILES: BlockPart = {
   name: "experts/",
   declarations: TABLE,
   params: ", experts: u32, tile: u32, columns: u32",

@@ -180,7 +180,7 @@ function loadColumns({ quads }: Block, lie: Exclude<Lie, "image">): string {
 function loadImage({ quads }: Block, dtype: Dtype): string {
   const each = imageFormat(dtype).numbers / 4;
   const load = (place: string, e: number) =>
-    `textureLoad(image, vec2u((${place}) * ${LANES}u + (sgi * ${EACH}u + ${e}u) % ${LANES}u, left / ${LANES}u + sgi * ${EACH}u / ${LANES}u))`;
+    `textureLoad(image, vec2u((${place}) * ${LANES}u + (sgi * ${EACH}u + ${e}u) % ${LANES}u, (before + left) / ${LANES}u + sgi * ${EACH}u / ${LANES}u))`;
   const scales = perColumn((e) =>
     `let all${e} = bitcast<vec4f>(${load("q / 32u * 9u", e)});
     let scale${e} = select(select(all${e}.x, all${e}.y, part == 1u), select(all${e}.z, all${e}.w, part == 3u), part > 1u);`

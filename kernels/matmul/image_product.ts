@@ -12,7 +12,7 @@ import { BLOCK_ROWS, ROWS } from "./pack.ts";
 import { BLOCK, partsOf } from "./software.ts";
 
 /** The block for so many rows: what is loaded should be used often, and a number in 8 bits takes longer to load. */
-function blockFor(m: number, dtype: Dtype): Block {
+export function blockFor(m: number, dtype: Dtype): Block {
   if (m > 2 * LANES && dtype !== "q8") return BLOCK;
   return { rows: m > LANES ? 2 * LANES : m > 4 ? LANES : m > 2 ? 4 : 2, quads: 4 };
 }
@@ -24,19 +24,12 @@ function blockFor(m: number, dtype: Dtype): Block {
  * kernel of its own.
  */
 export function imageProduct(product: Product): void {
-  const { b, out, m, n, k } = product;
+  const { b, out, m, n } = product;
   if (m === 1) return imageRowProduct(product);
   const { gpu } = out;
-  const block = blockFor(m, b.dtype), quads = roundUp(k / 4, 4);
+  const block = blockFor(m, b.dtype);
   const kernel = blockKernel(gpu, block, ["image", "image"], b.dtype, additions(product));
-  for (const [row, rows] of partsOf(m, ROWS)) {
-    const left = namedTexture(
-      gpu,
-      "rows of a product",
-      LANES * quads,
-      roundUp(rows, BLOCK_ROWS) / LANES,
-    );
-    fillRows(product, left, [row, rows], quads);
+  for (const { left, row, rows, quads } of imageLefts(product)) {
     gpu.run(
       kernel,
       [b.image!, left, ...addends(product), out],
@@ -46,9 +39,36 @@ export function imageProduct(product: Product): void {
   }
 }
 
+/** Rows of a left operand in the texture in which `blockKernel` reads them as an image. */
+interface ImageLeft {
+  /** The texture, which holds them until the next ones are asked for. */
+  readonly left: GPUTexture;
+  /** The first of them. */
+  readonly row: number;
+  /** Their number. */
+  readonly rows: number;
+  /** Quads of a row there. */
+  readonly quads: number;
+}
+
+/** What of a product says how its left operand is read. */
+type LeftProduct = Pick<Product, "a" | "b" | "m" | "k" | "precision" | "from">;
+
+/** All rows of a left operand, as many at a time as a texture holds. */
+export function* imageLefts(product: LeftProduct): Generator<ImageLeft> {
+  const { a: { gpu }, m, k } = product;
+  const quads = roundUp(k / 4, 4);
+  for (const [row, rows] of partsOf(m, ROWS)) {
+    const height = roundUp(rows, BLOCK_ROWS) / LANES;
+    const left = namedTexture(gpu, "rows of a product", LANES * quads, height);
+    fillRows(product, left, [row, rows], quads);
+    yield { left, row, rows, quads };
+  }
+}
+
 /** Puts rows of the left operand into a texture as `makeImage` does, with zeros beyond the last number and the last row again beyond it. */
 function fillRows(
-  product: Product,
+  product: LeftProduct,
   texture: GPUTexture,
   [row, rows]: readonly [number, number],
   quads: number,

@@ -7,6 +7,30 @@ import { ADD, addends, additions, type Operands, operandsOf, type Product } from
 /** Lanes of a workgroup; each has a row of the weight. */
 const SIZE = 64;
 
+/** WGSL that chooses what is multiplied, and where the result goes, for products of many matrices. */
+export interface RowPart {
+  /** Names it in the kernel's key. */
+  readonly name: string;
+  /** Binding 5 where there is one. */
+  readonly declarations: string;
+  /** Parameters after the others, each with a comma before it. */
+  readonly params: string;
+  /** WGSL that sets `strip`, which of the columns, `row`, which row of both, and `before`, the rows of the image before these. */
+  readonly code: string;
+}
+
+const WHOLE: RowPart = {
+  name: "",
+  declarations: "",
+  params: "",
+  code: "let strip = group; let row = 0u; let before = 0u;",
+};
+
+/** Workgroups for so many columns. */
+export function rowCount(n: number): number {
+  return Math.ceil(n / SIZE);
+}
+
 /** WGSL that stores a sum with what `Params.add` names. */
 const STORE = `
 fn store(i: u32, column: u32, product: f32) {
@@ -33,15 +57,19 @@ export function imageRowProduct(product: Product): void {
     bindings.push(from.gain);
     params.push(f32(from.eps));
   }
-  const kernel = rowKernel(product, operandsOf(product));
-  out.gpu.run(kernel, bindings, [n, additions(product), ...params], Math.ceil(n / SIZE));
+  out.gpu.run(rowKernel(product), bindings, [n, additions(product), ...params], rowCount(n));
 }
 
-function rowKernel(product: Product, read: Operands): Kernel {
+/** The kernel of `imageRowProduct`. It binds the image, A, bias, residual, C, and what `part` declares or a norm's gain. */
+export function rowKernel(
+  product: Pick<Product, "a" | "b" | "k" | "out" | "precision" | "from">,
+  part = WHOLE,
+): Kernel {
   const { b, k, out: { gpu } } = product;
+  const read = operandsOf(product);
   const source = sourceOf(product), norm = source === "norm";
   const { texel } = imageFormat(b.dtype);
-  const key = `matmul_image/1/${k}/${b.dtype}/${source}`;
+  const key = `matmul_image/1/${part.name}${k}/${b.dtype}/${source}`;
   return gpu.kernel(`${key}${read.key}`, () =>
     `${HALF[read.precision]}
 @group(0) @binding(0) var image: texture_storage_2d<${texel}, read>;
@@ -49,9 +77,9 @@ function rowKernel(product: Product, read: Operands): Kernel {
 @group(0) @binding(2) var<storage, read> bias: array<f32>;
 @group(0) @binding(3) var<storage, read> residual: array<f32>;
 @group(0) @binding(4) var<storage, read_write> out: array<f32>;
-${norm ? "@group(0) @binding(5) var<storage, read> gain: array<vec4f>;" : ""}
-struct Params { n: u32, add: u32${norm ? ", eps: f32" : ""} }
-@group(0) @binding(${norm ? 6 : 5}) var<uniform> p: Params;
+${norm ? "@group(0) @binding(5) var<storage, read> gain: array<vec4f>;" : part.declarations}
+struct Params { n: u32, add: u32${norm ? ", eps: f32" : part.params} }
+@group(0) @binding(${norm || part.declarations ? 6 : 5}) var<uniform> p: Params;
 var<workgroup> x: array<vec4f, ${k / 4}>;
 ${norm ? `var<workgroup> squares: array<f32, ${SIZE / LANES}>;` : ""}
 ${QUADS}${STORE}${SWIGLU}
@@ -59,16 +87,18 @@ ${
       entry(
         gpu,
         SIZE,
-        `${norm ? scale(k) : ""}
+        `${part.code}
+  let first = row * ${source === "swiglu" ? k / 2 : k / 4}u;
+  ${norm ? scale(k) : ""}
   for (var i = lane; i < ${k / 4}u; i += ${SIZE}u) {
-    x[i] = ${made(source, read, ["0u", "i", `${k / 4}u`])};
+    x[i] = ${made(source, read, ["first", "i", `${k / 4}u`])};
   }
   workgroupBarrier();
-  let block = group * ${SIZE / LANES}u + sg;
+  let block = before / ${LANES}u + strip * ${SIZE / LANES}u + sg;
   var c = 0.0;
   ${chunks(b.dtype, k).join("\n  ")}
-  let column = group * ${SIZE}u + lane;
-  if (column < p.n) { store(column, column, c); }`,
+  let column = strip * ${SIZE}u + lane;
+  if (column < p.n) { store(row * p.n + column, column, c); }`,
       )
     }`);
 }
@@ -76,7 +106,7 @@ ${
 /** By what the row is multiplied in an RMSNorm. */
 function scale(k: number): string {
   return `var sum = 0.0;
-  for (var i = lane; i < ${k / 4}u; i += ${SIZE}u) { let v = a[i]; sum += dot(v, v); }
+  for (var i = lane; i < ${k / 4}u; i += ${SIZE}u) { let v = a[first + i]; sum += dot(v, v); }
   let whole = subgroupAdd(sum);
   if (sgi == 0u) { squares[sg] = whole; }
   workgroupBarrier();

@@ -1,0 +1,43 @@
+import { blockCounts, blockKernel, blockParams } from "../matmul/block.ts";
+import { BLOCK_COLUMNS } from "../matmul/image.ts";
+import { blockFor, imageLefts } from "../matmul/image_product.ts";
+import { rowCount, rowKernel, type RowPart } from "../matmul/image_row.ts";
+import { ADD } from "../matmul/problem.ts";
+import { type GroupedProduct, tableOf } from "./problem.ts";
+import { ROWS_OF_TILES, TABLE } from "./software.ts";
+
+/** For tiles of a single row: a workgroup's second place is the tile. */
+const ROW_OF_TILE: RowPart = {
+  name: "experts/",
+  declarations: TABLE,
+  params: ", experts: u32",
+  code: `let strip = workgroup.x; let row = workgroup.y;
+  let before = min(table[row], p.experts - 1u) * p.n;`,
+};
+
+/** Whether this kernel takes a product: an image of the experts' matrices below each other, each of them whole blocks. */
+export function imageTakesGrouped({ layout, b, n }: GroupedProduct): boolean {
+  return layout === "NT" && b.image !== undefined && n % BLOCK_COLUMNS === 0;
+}
+
+/** A grouped product by the kernels of `imageProduct`. */
+export function imageGroupedProduct(product: GroupedProduct): void {
+  const { a, b, out, m, n, groups: { experts, tile }, accumulate } = product;
+  const { gpu } = out;
+  const add = accumulate ? ADD.out : 0;
+  const table = tableOf(product);
+  if (tile === 1) {
+    const kernel = rowKernel(product, ROW_OF_TILE);
+    return gpu.run(kernel, [b.image!, a, a, a, out, table], [n, add, experts], [rowCount(n), m]);
+  }
+  const block = blockFor(tile, b.dtype);
+  const kernel = blockKernel(gpu, block, ["image", "image"], b.dtype, add, ROWS_OF_TILES);
+  for (const { left, row, rows, quads } of imageLefts(product)) {
+    gpu.run(
+      kernel,
+      [b.image!, left, a, a, out, table],
+      [...blockParams({ m, n, quads, row }), experts, tile, n],
+      blockCounts(block, rows, n),
+    );
+  }
+}
