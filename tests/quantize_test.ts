@@ -130,6 +130,10 @@ for (const dtype of ["float32", "float16", "bfloat16", "q8"] as const) {
               half && from ? 1e-3 : 1e-6,
               `${m} × ${n} × ${k}`,
             );
+            if (from) continue;
+            product("NT", x, b, y, { m, n, k, accumulate: true, ...added });
+            const twice = expected.map((v) => 2 * v);
+            assertClose(await gpu.read(y), twice, 1e-6, `${m} × ${n} × ${k} added`);
           }
           b.image.destroy();
         }

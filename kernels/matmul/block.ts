@@ -97,7 +97,9 @@ export function blockKernel(
   part = WHOLE,
 ): Kernel {
   const { rows, quads } = block;
-  const key = `matmul_block/${part.name}${rows}/${lies.join("/")}/${dtype}/${add}`;
+  const key = `matmul_block/${part.name}${rows}/${quads}/${lies.join("/")}/${dtype}/${add}`;
+  // lanes of a subgroup all read before they store, but a subgroup beyond the last would add once more
+  const once = add & ADD.out && subgroupsOf(block) > 1;
   return gpu.kernel(key, () =>
     `${isHalf(dtype) ? HALF[dtype] : ""}
 @group(0) @binding(0) var image: texture_storage_2d<${imageFormat(dtype).texel}, read>;
@@ -115,7 +117,8 @@ ${
         LANES * subgroupsOf(block),
         `let top = workgroup.y * ${rows}u;
   let last = (p.n - p.column - 1u) / ${BLOCK_COLUMNS}u;
-  let left = min(workgroup.x * ${subgroupsOf(block)}u + sg, last) * ${BLOCK_COLUMNS}u;
+  let own = workgroup.x * ${subgroupsOf(block)}u + sg;
+  let left = min(own, last) * ${BLOCK_COLUMNS}u;
   let firstRow = p.row + top;
   ${part.code}
   let column = min((p.column + left) / 4u + sgi, p.n / 4u - 1u);
@@ -132,13 +135,15 @@ ${
   }
   ${add & ADD.out ? range(rows).map((j) => `let old${j} = out[i${j}];`).join("\n  ") : ""}
   ${add & ADD.bias ? "let all = bias[column];" : ""}
+  ${once ? "if (own <= last) {" : ""}
   ${
           range(rows).map((j) =>
             `out[i${j}] = vec4f(${range(EACH).map((e) => `c${j}_${e}`).join(", ")})${
               add & ADD.out ? ` + old${j}` : ""
             }${add & ADD.bias ? " + all" : ""}${add & ADD.residual ? ` + residual[i${j}]` : ""};`
           ).join("\n  ")
-        }`,
+        }
+  ${once ? "}" : ""}`,
       )
     }`);
 }
