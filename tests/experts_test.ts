@@ -185,6 +185,15 @@ for (const family of FAMILIES) {
   }
 }
 
+gpuTest("grouped products of more experts than a texture holds equal float64", async (gpu) => {
+  if (!gpu.info.software || gpu.info.subgroupSize !== 8) return;
+  for (const layout of ["NT", "NN", "TN"] as const) {
+    using _scope = gpu.scope();
+    const routing = route(gpu, drawLogits(seeded("many"), 257, 11), 11, 1);
+    await checkGrouped(gpu, "software", layout, routing, [132, 68]);
+  }
+});
+
 for (const tokens of TOKENS) {
   for (
     const [experts, choices, favour] of [[4, 2, 0], [5, 2, 6], [4, 1, 6], [5, 1, 0]] as const

@@ -36,7 +36,7 @@ export function imageGroupedProduct(product: GroupedProduct): void {
     gpu.run(
       kernel,
       [b.image!, left, a, a, out, table],
-      [...blockParams({ m, n, quads, row }), experts, tile, n],
+      [...blockParams({ m, n, quads, row }), 0, experts, tile, n],
       blockCounts(block, rows, n),
     );
   }

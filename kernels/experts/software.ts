@@ -9,12 +9,15 @@ import { type GroupedProduct, tableOf } from "./problem.ts";
 /** How kernels declare `tableOf` a product. */
 export const TABLE = "@group(0) @binding(5) var<storage, read> table: array<u32>;";
 
-/** For `NT` and `NN`: a block's rows lie in a tile, whose expert's matrix is the right operand. */
+/** Experts whose matrices the right operand's texture holds at once. */
+const EXPERTS = ROWS / PANEL_ROWS;
+
+/** For `NT` and `NN`: a block's rows lie in a tile, whose expert's matrix is the right operand; a sum of nothing where it is not one of these `experts`. */
 export const ROWS_OF_TILES: BlockPart = {
   name: "experts/",
   declarations: TABLE,
-  params: ", experts: u32, tile: u32, columns: u32",
-  code: `let expert = table[firstRow / p.tile];
+  params: ", first: u32, experts: u32, tile: u32, columns: u32",
+  code: `let expert = table[firstRow / p.tile] - p.first;
   let begin = 0u; let end = select(0u, p.quads, expert < p.experts);
   let above = 0u; let before = min(expert, p.experts - 1u) * p.columns;`,
 };
@@ -29,11 +32,10 @@ const SUM_OVER_TILES: BlockPart = {
   let end = clamp(table[workgroup.z + 1u] * quads, p.start, p.start + p.quads) - p.start;`,
 };
 
-/** Whether this kernel takes a product: operands that can be packed, 8 lanes to a subgroup, whole blocks in a tile, not too many experts. */
+/** Whether this kernel takes a product: operands that can be packed, 8 lanes to a subgroup, whole blocks in a tile. */
 export function softwareTakesGrouped(product: GroupedProduct): boolean {
-  const { out, groups: { tile, experts } } = product;
-  return out.gpu.info.subgroupSize === LANES && tile % BLOCK_ROWS === 0 &&
-    experts * PANEL_ROWS <= ROWS && operandsPack(product);
+  const { out, groups: { tile } } = product;
+  return out.gpu.info.subgroupSize === LANES && tile % BLOCK_ROWS === 0 && operandsPack(product);
 }
 
 /** A grouped product by the kernel of `softwareProduct`. */
@@ -46,28 +48,30 @@ function rowsOfTiles(product: GroupedProduct): void {
   const { layout, a, b, out, m, n, k, groups, accumulate, precision } = product;
   const { experts, tile } = groups;
   const { gpu } = out;
-  const most = Math.floor(ROWS / experts / PANEL_ROWS) * PANEL_ROWS;
+  const most = Math.floor(EXPERTS / Math.min(experts, EXPERTS)) * PANEL_ROWS;
   const left: Operand = { tensor: a, first: 0, rows: m, k, across: false, again: 1, precision };
   const rights = Array.from({ length: experts }, (_, expert): Operand => (
     { tensor: b, first: expert * n * k, rows: n, k, across: layout === "NN", again: 4, precision }
   ));
   for (const [start, steps] of partsOf(k, STEPS)) {
-    const add = accumulate || start > 0 ? ADD.out : 0;
-    const kernel = blockKernel(gpu, BLOCK, LIES[layout], "float32", add, ROWS_OF_TILES);
     const quads = roundUp(Math.ceil(steps / 4), BLOCK.quads);
     const lefts = packLeft(left, start, steps);
-    for (const [column, columns] of partsOf(n, most)) {
-      const each = roundUp(columns, PANEL_ROWS);
-      const [packed] = rights.map((right, expert) =>
-        pack("right operand", right, { row: column, rows: columns, start, steps }, expert * each)
-      );
-      for (const [row, rows, texture] of lefts) {
-        gpu.run(
-          kernel,
-          [packed!, texture, a, a, out, tableOf(product)],
-          [...blockParams({ m, n, quads, row, column }), experts, tile, each],
-          blockCounts(BLOCK, rows, columns),
-        );
+    for (const [first, count] of partsOf(experts, EXPERTS)) {
+      const add = accumulate || start + first > 0 ? ADD.out : 0; // the first ones set all rows
+      const kernel = blockKernel(gpu, BLOCK, LIES[layout], "float32", add, ROWS_OF_TILES);
+      for (const [column, columns] of partsOf(n, most)) {
+        const each = roundUp(columns, PANEL_ROWS);
+        const panel = { row: column, rows: columns, start, steps };
+        const [packed] = rights.slice(first, first + count)
+          .map((right, i) => pack("right operand", right, panel, i * each));
+        for (const [row, rows, texture] of lefts) {
+          gpu.run(
+            kernel,
+            [packed!, texture, a, a, out, tableOf(product)],
+            [...blockParams({ m, n, quads, row, column }), first, count, tile, each],
+            blockCounts(BLOCK, rows, columns),
+          );
+        }
       }
     }
   }
