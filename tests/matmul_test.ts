@@ -86,9 +86,9 @@ for (const layout of LAYOUTS) {
   gpuTest(`product ${layout} by the software adapter's kernel equals float64`, async (gpu) => {
     if (!gpu.info.software || gpu.info.subgroupSize !== 8) return;
     const choice: Choice = { family: "software" };
-    // The last ones are not small, and have more rows, or steps of k, than the texture holds.
+    // The last ones are not small, and have more rows, or steps of k, than a texture holds, or more rows than all of them do.
     const sizes: Extents[] = [[1, 4, 4], [133, 36, 260], [64, 32, 256], [250, 512, 264]];
-    sizes.push([1030, 128, 256]);
+    sizes.push([1030, 128, 256], [4104, 8, 16]);
     if (layout === "TN") sizes.push([132, 36, 1], [8, 12, 257], [4, 8, 8197]);
     else sizes.push([3, 8, 8200]);
     for (const [m, n, k] of sizes) {

@@ -55,22 +55,23 @@ function rowsOfTiles(product: GroupedProduct): void {
   ));
   for (const [start, steps] of partsOf(k, STEPS)) {
     const quads = roundUp(Math.ceil(steps / 4), BLOCK.quads);
-    const lefts = packLeft(left, start, steps);
-    for (const [first, count] of partsOf(experts, EXPERTS)) {
-      const add = accumulate || start + first > 0 ? ADD.out : 0; // the first ones set all rows
-      const kernel = blockKernel(gpu, BLOCK, LIES[layout], "float32", add, ROWS_OF_TILES);
-      for (const [column, columns] of partsOf(n, most)) {
-        const each = roundUp(columns, PANEL_ROWS);
-        const panel = { row: column, rows: columns, start, steps };
-        const [packed] = rights.slice(first, first + count)
-          .map((right, i) => pack("right operand", right, panel, i * each));
-        for (const [row, rows, texture] of lefts) {
-          gpu.run(
-            kernel,
-            [packed!, texture, a, a, out, tableOf(product)],
-            [...blockParams({ m, n, quads, row, column }), first, count, tile, each],
-            blockCounts(BLOCK, rows, columns),
-          );
+    for (const lefts of packLeft(left, start, steps)) {
+      for (const [first, count] of partsOf(experts, EXPERTS)) {
+        const add = accumulate || start + first > 0 ? ADD.out : 0; // the first ones set all rows
+        const kernel = blockKernel(gpu, BLOCK, LIES[layout], "float32", add, ROWS_OF_TILES);
+        for (const [column, columns] of partsOf(n, most)) {
+          const each = roundUp(columns, PANEL_ROWS);
+          const panel = { row: column, rows: columns, start, steps };
+          const [packed] = rights.slice(first, first + count)
+            .map((right, i) => pack("right operand", right, panel, i * each));
+          for (const [row, rows, texture] of lefts) {
+            gpu.run(
+              kernel,
+              [packed!, texture, a, a, out, tableOf(product)],
+              [...blockParams({ m, n, quads, row, column }), first, count, tile, each],
+              blockCounts(BLOCK, rows, columns),
+            );
+          }
         }
       }
     }
@@ -86,19 +87,20 @@ function sumOverTiles(product: GroupedProduct): void {
   for (const [start, steps] of partsOf(k, STEPS)) {
     const add = accumulate || start > 0 ? ADD.out : 0;
     const kernel = blockKernel(gpu, BLOCK, LIES.TN, "float32", add, SUM_OVER_TILES);
-    const lefts = packLeft(left, start, steps);
-    for (const [column, columns] of partsOf(n, ROWS)) {
-      const packed = pack("right operand", right, { row: column, rows: columns, start, steps });
-      for (const [row, rows, texture] of lefts) {
-        gpu.run(
-          kernel,
-          [packed, texture, a, a, out, tableOf(product)],
-          [
-            ...blockParams({ m, n, quads: steps / 4, row, column }),
-            ...[groups.tile, start / 4],
-          ],
-          [...blockCounts(BLOCK, rows, columns), groups.experts],
-        );
+    for (const lefts of packLeft(left, start, steps)) {
+      for (const [column, columns] of partsOf(n, ROWS)) {
+        const packed = pack("right operand", right, { row: column, rows: columns, start, steps });
+        for (const [row, rows, texture] of lefts) {
+          gpu.run(
+            kernel,
+            [packed, texture, a, a, out, tableOf(product)],
+            [
+              ...blockParams({ m, n, quads: steps / 4, row, column }),
+              ...[groups.tile, start / 4],
+            ],
+            [...blockCounts(BLOCK, rows, columns), groups.experts],
+          );
+        }
       }
     }
   }

@@ -57,31 +57,38 @@ export function softwareProduct(product: Product): void {
     const add = start === 0 ? additions(product) : ADD.out;
     const kernel = blockKernel(gpu, BLOCK, LIES[layout], "float32", add);
     const quads = roundUp(Math.ceil(steps / 4), BLOCK.quads);
-    const lefts = packLeft(left, start, steps);
-    for (const [column, columns] of partsOf(n, ROWS)) {
-      const packed = pack("right operand", right, { row: column, rows: columns, start, steps });
-      for (const [row, rows, texture] of lefts) {
-        gpu.run(
-          kernel,
-          [packed, texture, ...addends(product), out],
-          blockParams({ m, n, quads, row, column }),
-          blockCounts(BLOCK, rows, columns),
-        );
+    for (const lefts of packLeft(left, start, steps)) {
+      for (const [column, columns] of partsOf(n, ROWS)) {
+        const packed = pack("right operand", right, { row: column, rows: columns, start, steps });
+        for (const [row, rows, texture] of lefts) {
+          gpu.run(
+            kernel,
+            [packed, texture, ...addends(product), out],
+            blockParams({ m, n, quads, row, column }),
+            blockCounts(BLOCK, rows, columns),
+          );
+        }
       }
     }
   }
 }
 
-/** All rows of a left operand, in a texture for each part. */
-export function packLeft(
+/** Textures that hold rows of a left operand at once, of 4 MiB each: the right one is packed again for those after them. */
+const LEFTS = 8;
+
+/** All rows of a left operand, in a texture for each part, of which so many are there until the next ones are asked for. */
+export function* packLeft(
   operand: Operand,
   start: number,
   steps: number,
-): [row: number, rows: number, texture: GPUTexture][] {
-  return partsOf(operand.rows, ROWS).map(([row, rows], i) => [
-    ...[row, rows] as const,
-    pack(`left operand ${i}`, operand, { row, rows, start, steps }),
-  ]);
+): Generator<[row: number, rows: number, texture: GPUTexture][]> {
+  const parts = partsOf(operand.rows, ROWS);
+  for (const [first, count] of partsOf(parts.length, LEFTS)) {
+    yield parts.slice(first, first + count).map(([row, rows], i) => [
+      ...[row, rows] as const,
+      pack(`left operand ${i}`, operand, { row, rows, start, steps }),
+    ]);
+  }
 }
 
 /** The parts of at most `most` that so many make: where each begins, and how many it has. */
