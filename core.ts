@@ -19,7 +19,7 @@ export { Scope } from "./kernels/runtime/scope.ts";
 export { type AddInto, type Backward, Tape } from "./kernels/runtime/tape.ts";
 export { type Dtype, Tensor } from "./kernels/runtime/tensor.ts";
 
-export * from "./kernels/activation.ts";
+export { type Activation, activation } from "./kernels/activation.ts";
 export * from "./kernels/attention.ts";
 export * from "./kernels/checkpoint.ts";
 export * from "./kernels/contrastive.ts";

@@ -41,6 +41,13 @@ fn gate(x: T) -> T { return 1.0 / (1.0 + exp(min(-x, T(80.0)))); }
 fn slope(x: T) -> T { let s = gate(x); return s * (1.0 - s); }`,
 };
 
+/** WGSL of a function `activate` of a number or of four, which returns them as they are where no activation is named. */
+export function activate(kind: Activation | undefined, type: "f32" | "vec4f"): string {
+  const body = kind ? `${GATES[kind]}\nfn activate(x: T) -> T { return x * gate(x); }` : `
+fn activate(x: T) -> T { return x; }`;
+  return `alias T = ${type};${body}\n`;
+}
+
 function forwardKernel(gpu: Gpu, kind: Activation, { size, code }: Vectors): Kernel {
   return gpu.kernel(`${kind}/${size}`, () =>
     `${code}${GATES[kind]}

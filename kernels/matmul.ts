@@ -1,7 +1,8 @@
+import { type Activation, activation as activationOf } from "./activation.ts";
 import { columnSums } from "./column_sums.ts";
 import { type Choice, chooseKernel, runChoice, takesImage } from "./matmul/choose.ts";
 import type { Buffers, Tile } from "./matmul/tiled.ts";
-import type { Layout, NormOf, ProductOptions } from "./matmul/problem.ts";
+import type { Epilogue, Layout, NormOf, ProductOptions } from "./matmul/problem.ts";
 import { rmsNorm } from "./rms_norm.ts";
 import { ShapeError } from "./runtime/errors.ts";
 import { operandOf, precisionOf } from "./runtime/precision.ts";
@@ -9,7 +10,7 @@ import type { Tensor } from "./runtime/tensor.ts";
 
 import { swiglu } from "./swiglu.ts";
 
-export type { Buffers, Choice, Layout, NormOf, ProductOptions, Tile };
+export type { Buffers, Choice, Epilogue, Layout, NormOf, ProductOptions, Tile };
 
 /**
  * Computes a matrix product into a tensor, outside of the tape.
@@ -45,12 +46,14 @@ export function product(
   runChoice(choice ?? chooseKernel(problem), problem);
 }
 
-/** What `linear` adds to its product. */
+/** What `linear` does before and after its product. */
 export interface LinearOptions {
   /** One number an output column [n]. */
   readonly bias?: Tensor;
   /** A tensor of the output's shape, such as the residual stream. */
   readonly residual?: Tensor;
+  /** Applied to the product with bias and residual, in the same kernel where no gradient will need its input. */
+  readonly activation?: Activation | undefined;
   /** Rows for which the kernel is chosen; those of x unless given. A constant keeps a row's bits the same in any company. */
   readonly chosenFor?: number;
   /**
@@ -61,11 +64,11 @@ export interface LinearOptions {
 }
 
 /**
- * A linear layer: y = x · Wᵀ + bias + residual.
+ * A linear layer: y = activation(x · Wᵀ + bias + residual).
  *
  * @param x Rows [..., k], or with `from: "swiglu"` [..., 2k].
  * @param weight W [n, k], as PyTorch stores it.
- * @param options A bias [n] and a residual [..., n] to be added, and what is done to x before.
+ * @param options A bias [n] and a residual [..., n] to be added, what is done to x before and to the sum after.
  * @returns [..., n]
  *
  * ```ts ignore
@@ -73,7 +76,7 @@ export interface LinearOptions {
  * ```
  */
 export function linear(x: Tensor, weight: Tensor, options: LinearOptions = {}): Tensor {
-  const { bias, residual, chosenFor, from } = options;
+  const { bias, residual, activation, chosenFor, from } = options;
   const [n = 0, k = 0] = weight.shape;
   if (weight.shape.length !== 2 || x.width !== (from === "swiglu" ? 2 * k : k)) {
     throw new ShapeError(`linear: a weight [${weight.shape}] does not fit rows [${x.shape}].`);
@@ -84,6 +87,11 @@ export function linear(x: Tensor, weight: Tensor, options: LinearOptions = {}): 
     const made = from === "swiglu" ? swiglu(x) : rmsNorm(x, from.gain, from.eps);
     return scope.keep(linear(made, weight, { ...options, from: undefined }));
   }
+  if (activation && x.gpu.tape && [x, weight, bias, residual].some((t) => t?.requiresGrad)) {
+    using scope = x.gpu.scope();
+    const sum = linear(x, weight, { ...options, activation: undefined });
+    return scope.keep(activationOf(sum, activation));
+  }
   const shape = [...x.shape.slice(0, -1), n];
   if (bias && bias.size !== n) {
     throw new ShapeError(`linear: a bias [${bias.shape}] does not fit a weight [${weight.shape}].`);
@@ -91,7 +99,7 @@ export function linear(x: Tensor, weight: Tensor, options: LinearOptions = {}): 
   if (residual && residual.shape.join() !== shape.join()) {
     throw new ShapeError(`linear: a residual [${residual.shape}] does not fit [${shape}].`);
   }
-  return multiply("NT", x, weight, shape, { m: x.rows, n, k, bias, residual, chosenFor, from });
+  return multiply("NT", x, weight, shape, { ...options, m: x.rows, n, k });
 }
 
 /**

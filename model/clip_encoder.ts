@@ -1,8 +1,7 @@
-import { activation } from "../kernels/activation.ts";
 import { attention } from "../kernels/attention.ts";
 import { checkpoint } from "../kernels/checkpoint.ts";
 import { layerNorm } from "../kernels/layer_norm.ts";
-import { linear } from "../kernels/matmul.ts";
+import { linear, type LinearOptions } from "../kernels/matmul.ts";
 import { gatherRows } from "../kernels/rows.ts";
 import type { Tensor } from "../kernels/runtime/tensor.ts";
 import type { Sequences } from "../kernels/sequences.ts";
@@ -120,9 +119,11 @@ export class ClipEncoder {
     const qkv = this.#linear(this.norm(x, `${block}.layer_norm1`), `${block}.self_attn.qkv_proj`);
     let attended = attention(qkv, sequences, shape);
     if (rows) [attended, x] = [gatherRows(attended, rows), gatherRows(x, rows)];
-    const h = this.#linear(attended, `${block}.self_attn.out_proj`, x);
-    const up = this.#linear(this.norm(h, `${block}.layer_norm2`), `${block}.mlp.fc1`);
-    return scope.keep(this.#linear(activation(up, hidden_act), `${block}.mlp.fc2`, h));
+    const h = this.#linear(attended, `${block}.self_attn.out_proj`, { residual: x });
+    const up = this.#linear(this.norm(h, `${block}.layer_norm2`), `${block}.mlp.fc1`, {
+      activation: hidden_act,
+    });
+    return scope.keep(this.#linear(up, `${block}.mlp.fc2`, { residual: h }));
   }
 
   /** A layer norm by its name. */
@@ -131,12 +132,12 @@ export class ClipEncoder {
     return layerNorm(x, weight, this.#parameters.get(`${name}.bias`), this.#config.layer_norm_eps);
   }
 
-  #linear(x: Tensor, name: string, residual?: Tensor): Tensor {
+  #linear(x: Tensor, name: string, options?: LinearOptions): Tensor {
     const { chosenFor } = this.#options;
     return linear(x, this.#parameters.get(`${name}.weight`), {
       bias: this.#parameters.get(`${name}.bias`),
       ...chosenFor !== undefined && { chosenFor },
-      ...(residual && { residual }),
+      ...options,
     });
   }
 }

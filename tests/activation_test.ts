@@ -1,25 +1,10 @@
 import { assert } from "@std/assert";
 import { type Activation, activation } from "../kernels/activation.ts";
+import { ACTIVATIONS } from "./support/activations.ts";
 import { checkOperation } from "./support/gradient_check.ts";
 import { gpuTest } from "./support/gpu.ts";
 
-/** Φ(x) by Simpson's rule. */
-function phi(x: number): number {
-  const n = 64, h = x / n;
-  const f = (t: number): number => Math.exp(-t * t / 2);
-  let sum = f(0) + f(x);
-  for (let i = 1; i < n; i++) sum += f(i * h) * (i % 2 ? 4 : 2);
-  return 0.5 + sum * h / 3 / Math.sqrt(2 * Math.PI);
-}
-
-const REFERENCES: Record<Activation, (x: number) => number> = {
-  gelu: (x) => x * phi(x),
-  gelu_tanh: (x) => 0.5 * x * (1 + Math.tanh(Math.sqrt(2 / Math.PI) * (x + 0.044715 * x ** 3))),
-  quick_gelu: (x) => x / (1 + Math.exp(-1.702 * x)),
-  silu: (x) => x / (1 + Math.exp(-x)),
-};
-
-const KINDS = Object.keys(REFERENCES) as Activation[];
+const KINDS = Object.keys(ACTIVATIONS) as Activation[];
 
 for (const kind of KINDS) {
   for (const shape of [[1, 1], [3, 17], [65, 4], [63, 17]]) {
@@ -29,7 +14,7 @@ for (const kind of KINDS) {
         checkOperation(gpu, {
           name: `${kind} ${shape}`,
           op: (x) => activation(x!, kind),
-          reference: (x) => x!.map(REFERENCES[kind]),
+          reference: (x) => x!.map(ACTIVATIONS[kind]),
           shapes: [shape],
           draw: (random) => 2 * random.normal(),
         }),

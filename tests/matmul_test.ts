@@ -1,8 +1,11 @@
 import { assert, assertEquals, assertThrows } from "@std/assert";
+import { activation } from "../kernels/activation.ts";
+import { startTape } from "../kernels/elementwise.ts";
 import { type Choice, type Layout, linear, matmul, product } from "../kernels/matmul.ts";
 import { ShapeError } from "../kernels/runtime/errors.ts";
 import type { Gpu } from "../kernels/runtime/gpu.ts";
 import type { Tensor } from "../kernels/runtime/tensor.ts";
+import { ACTIVATIONS } from "./support/activations.ts";
 import { assertClose, checkOperation } from "./support/gradient_check.ts";
 import { gpuTest } from "./support/gpu.ts";
 import { type Extents, productReference as reference } from "./support/product_reference.ts";
@@ -21,7 +24,7 @@ function inside(
   return [gpu.tensor(host, [size + 128]).view(shape, 64), host.subarray(64, 64 + size)];
 }
 
-/** Compares a kernel's product, bare and with all that can be added to it, with float64, and what lies around it. */
+/** Compares a kernel's product, bare, with all that can be added to it, and with an activation of that, with float64, and what lies around it. */
 async function checkProduct(
   gpu: Gpu,
   choice: Choice,
@@ -54,6 +57,14 @@ async function checkProduct(
     product(layout, a, b, out, { m, n, k, accumulate: true, bias, residual }, choice);
     const sum = expected.map((v, i) => v + given[i]! + biasHost[i % n]! + residualHost[i]!);
     assertClose(await gpu.read(out), sum, 1e-6, `${name} with additions`);
+
+    gpu.write(whole, host);
+    const all = { accumulate: true, bias, residual, activation: "quick_gelu" } as const;
+    product(layout, a, b, out, { m, n, k, ...all }, choice);
+    const last = sum.map(ACTIVATIONS.quick_gelu);
+    // its slope is at most 1.1, so what it leaves of the sum's error is measured by the sum
+    const size = Math.sqrt(sum.reduce((all, v) => all + v * v, 0));
+    assertClose(await gpu.read(out), last, 1e-6, `${name} with an activation`, size);
   }
   assert(gpu.memory.live === before, `${name}: ${gpu.memory.live - before} bytes left in use`);
 }
@@ -125,6 +136,45 @@ gpuTest(
         ),
       shapes: [[2, 3, 5], [9, 5], [9], [2, 3, 9]],
     }),
+);
+
+gpuTest(
+  "linear applies an activation and hands gradients on through it",
+  (gpu) =>
+    checkOperation(gpu, {
+      name: "linear activation",
+      op: (x, weight, bias) => linear(x!, weight!, { bias: bias!, activation: "quick_gelu" }),
+      reference: (x, weight, bias) =>
+        reference("NT", x!, weight!, [6, 9, 5]).map((sum, i) =>
+          ACTIVATIONS.quick_gelu(sum + bias![i % 9]!)
+        ),
+      shapes: [[6, 5], [9, 5], [9]],
+    }),
+);
+
+gpuTest(
+  "linear joins an activation where no gradient needs its input, with the same bits",
+  async (gpu) => {
+    const { normal } = seeded("joined");
+    for (const extents of [[5, 12, 8], [33, 17, 7], [260, 256, 132]] as const) {
+      using _scope = gpu.scope();
+      using _tape = startTape(gpu);
+      const [m, n, k] = extents;
+      const [x, weight, bias] = [[m, k], [n, k], [n]].map((shape) => inside(gpu, shape, normal)[0]);
+      const run = async (op: () => Tensor): Promise<[Float32Array, number]> => {
+        const { dispatches } = gpu.counts;
+        const y = op();
+        return [await gpu.read(y), gpu.counts.dispatches - dispatches];
+      };
+      const joined = () => linear(x!, weight!, { bias: bias!, activation: "quick_gelu" });
+      const [apart, count] = await run(() =>
+        activation(linear(x!, weight!, { bias: bias! }), "quick_gelu")
+      );
+      assertEquals(await run(joined), [apart, count - 1], `${extents}`);
+      bias!.requiresGrad = true;
+      assertEquals(await run(joined), [apart, count], `${extents}, trained`);
+    }
+  },
 );
 
 gpuTest("linear sums the gradients of a weight that is used twice", (gpu) =>

@@ -15,6 +15,7 @@ import { fromFloat32, toFloat32 } from "../model/host_tensor.ts";
 import { BLOCK, dequantize, quantize } from "../model/quantize.ts";
 import { Random } from "../model/random.ts";
 import { Vlm } from "../model/vlm.ts";
+import { ACTIVATIONS } from "./support/activations.ts";
 import { assertClose } from "./support/gradient_check.ts";
 import { goldenVlm } from "./support/golden.ts";
 import { gpuTest } from "./support/gpu.ts";
@@ -122,18 +123,17 @@ for (const dtype of ["float32", "float16", "bfloat16", "q8"] as const) {
             const host = rounded(await gpu.read(made));
             const expected = productReference("NT", host, exact, [m, n, k])
               .map((v, i) => v + bias[i % n]! + residual[i]!);
+            const activated = linear(x, b, { ...added, from, activation: "quick_gelu" });
             const y = linear(x, b, { ...added, from });
             // a number between two halves may be rounded either way after a last bit that differs
-            assertClose(
-              await gpu.read(y),
-              expected,
-              half && from ? 1e-3 : 1e-6,
-              `${m} × ${n} × ${k}`,
-            );
+            const [tolerance, name] = [half && from ? 1e-3 : 1e-6, `${m} × ${n} × ${k}`];
+            assertClose(await gpu.read(y), expected, tolerance, name);
+            const last = expected.map(ACTIVATIONS.quick_gelu);
+            assertClose(await gpu.read(activated), last, tolerance, `${name} activated`);
             if (from) continue;
             product("NT", x, b, y, { m, n, k, accumulate: true, ...added });
             const twice = expected.map((v) => 2 * v);
-            assertClose(await gpu.read(y), twice, 1e-6, `${m} × ${n} × ${k} added`);
+            assertClose(await gpu.read(y), twice, 1e-6, `${name} added`);
           }
           b.image.destroy();
         }

@@ -31,7 +31,7 @@ export function imageGroupedProduct(product: GroupedProduct): void {
     return gpu.run(kernel, [b.image!, a, a, a, out, table], [n, add, experts], [rowCount(n), m]);
   }
   const block = blockFor(tile, b.dtype);
-  const kernel = blockKernel(gpu, block, ["image", "image"], b.dtype, add, ROWS_OF_TILES);
+  const kernel = blockKernel(gpu, block, ["image", "image"], b.dtype, product, ROWS_OF_TILES);
   for (const { left, row, rows, quads } of imageLefts(product)) {
     gpu.run(
       kernel,

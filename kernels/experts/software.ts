@@ -1,7 +1,6 @@
 import { blockCounts, blockKernel, blockParams, type BlockPart } from "../matmul/block.ts";
 import { LANES } from "../matmul/image.ts";
 import { BLOCK_ROWS, type Operand, pack, PANEL_ROWS, ROWS, STEPS } from "../matmul/pack.ts";
-import { ADD } from "../matmul/problem.ts";
 import { BLOCK, LIES, operandsPack, packLeft, partsOf } from "../matmul/software.ts";
 import { roundUp } from "../runtime/kernel.ts";
 import { type GroupedProduct, tableOf } from "./problem.ts";
@@ -57,8 +56,8 @@ function rowsOfTiles(product: GroupedProduct): void {
     const quads = roundUp(Math.ceil(steps / 4), BLOCK.quads);
     for (const lefts of packLeft(left, start, steps)) {
       for (const [first, count] of partsOf(experts, EXPERTS)) {
-        const add = accumulate || start + first > 0 ? ADD.out : 0; // the first ones set all rows
-        const kernel = blockKernel(gpu, BLOCK, LIES[layout], "float32", add, ROWS_OF_TILES);
+        const epilogue = { accumulate: accumulate || start + first > 0 }; // the first ones set all rows
+        const kernel = blockKernel(gpu, BLOCK, LIES[layout], "float32", epilogue, ROWS_OF_TILES);
         for (const [column, columns] of partsOf(n, most)) {
           const each = roundUp(columns, PANEL_ROWS);
           const panel = { row: column, rows: columns, start, steps };
@@ -85,8 +84,8 @@ function sumOverTiles(product: GroupedProduct): void {
   const left: Operand = { tensor: a, first: 0, rows: m, k, across: true, again: 1, precision };
   const right: Operand = { tensor: b, first: 0, rows: n, k, across: true, again: 4, precision };
   for (const [start, steps] of partsOf(k, STEPS)) {
-    const add = accumulate || start > 0 ? ADD.out : 0;
-    const kernel = blockKernel(gpu, BLOCK, LIES.TN, "float32", add, SUM_OVER_TILES);
+    const epilogue = { accumulate: accumulate || start > 0 };
+    const kernel = blockKernel(gpu, BLOCK, LIES.TN, "float32", epilogue, SUM_OVER_TILES);
     for (const lefts of packLeft(left, start, steps)) {
       for (const [column, columns] of partsOf(n, ROWS)) {
         const packed = pack("right operand", right, { row: column, rows: columns, start, steps });

@@ -1,3 +1,4 @@
+import { activate } from "../activation.ts";
 import type { Gpu } from "../runtime/gpu.ts";
 import type { Kernel } from "../runtime/kernel.ts";
 import { HALF, isHalf } from "../runtime/precision.ts";
@@ -5,7 +6,7 @@ import type { Dtype } from "../runtime/tensor.ts";
 import { entry, range } from "../runtime/wgsl.ts";
 import { BLOCK_COLUMNS, imageFormat, LANES, quad, QUADS } from "./image.ts";
 import { across, along } from "./pack.ts";
-import { ADD } from "./problem.ts";
+import { ADD, additions, endOfKey, type Epilogue } from "./problem.ts";
 
 /** The part of a result that a subgroup of eight lanes computes. */
 export interface Block {
@@ -86,18 +87,21 @@ export function blockCounts(block: Block, rows: number, columns: number): [numbe
  *
  * @param lies How the operands lie.
  * @param dtype Of B; A is in float32.
- * @param add What to add, bits of `ADD`.
+ * @param epilogue What is done with the product.
  */
 export function blockKernel(
   gpu: Gpu,
   block: Block,
   lies: Lies,
   dtype: Dtype,
-  add: number,
+  epilogue: Epilogue,
   part = WHOLE,
 ): Kernel {
   const { rows, quads } = block;
-  const key = `matmul_block/${part.name}${rows}/${quads}/${lies.join("/")}/${dtype}/${add}`;
+  const add = additions(epilogue);
+  const key = `matmul_block/${part.name}${rows}/${quads}/${lies.join("/")}/${dtype}/${add}${
+    endOfKey(epilogue)
+  }`;
   // lanes of a subgroup all read before they store, but a subgroup beyond the last would add once more
   const once = add & ADD.out && subgroupsOf(block) > 1;
   return gpu.kernel(key, () =>
@@ -110,7 +114,7 @@ export function blockKernel(
 ${part.declarations}
 struct Params { m: u32, n: u32, quads: u32, row: u32, column: u32${part.params} }
 @group(0) @binding(${part.declarations ? 6 : 5}) var<uniform> p: Params;
-${QUADS}
+${QUADS}${activate(epilogue.activation, "vec4f")}
 ${
       entry(
         gpu,
@@ -138,9 +142,9 @@ ${
   ${once ? "if (own <= last) {" : ""}
   ${
           range(rows).map((j) =>
-            `out[i${j}] = vec4f(${range(EACH).map((e) => `c${j}_${e}`).join(", ")})${
+            `out[i${j}] = activate(vec4f(${range(EACH).map((e) => `c${j}_${e}`).join(", ")})${
               add & ADD.out ? ` + old${j}` : ""
-            }${add & ADD.bias ? " + all" : ""}${add & ADD.residual ? ` + residual[i${j}]` : ""};`
+            }${add & ADD.bias ? " + all" : ""}${add & ADD.residual ? ` + residual[i${j}]` : ""});`
           ).join("\n  ")
         }
   ${once ? "}" : ""}`,

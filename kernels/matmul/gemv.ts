@@ -1,7 +1,15 @@
 import type { Gpu } from "../runtime/gpu.ts";
 import type { Kernel } from "../runtime/kernel.ts";
 import { entry } from "../runtime/wgsl.ts";
-import { addends, additions, type Operands, operandsOf, type Product } from "./problem.ts";
+import {
+  addends,
+  additions,
+  endOfKey,
+  finish,
+  type Operands,
+  operandsOf,
+  type Product,
+} from "./problem.ts";
 
 const SIZE = 64;
 
@@ -19,7 +27,7 @@ export function gemvProduct(product: Product): void {
   const workgroups = Math.ceil(n / (SIZE / lanes * columns));
   const rows = 2 ** Math.ceil(Math.log2(m));
   gpu.run(
-    gemvKernel(gpu, rows, operandsOf(product)),
+    gemvKernel(product, rows, operandsOf(product)),
     [a, b, ...addends(product), out],
     params,
     workgroups,
@@ -33,8 +41,9 @@ function sharing({ info }: Gpu): { lanes: number; columns: number } {
     : { lanes: 16, columns: 1 };
 }
 
-function gemvKernel(gpu: Gpu, rows: number, read: Operands): Kernel {
-  return gpu.kernel(`matmul_gemv/${rows}${read.key}`, () => {
+function gemvKernel(product: Product, rows: number, read: Operands): Kernel {
+  const { gpu } = product.out;
+  return gpu.kernel(`matmul_gemv/${rows}${read.key}${endOfKey(product)}`, () => {
     const { lanes, columns } = sharing(gpu);
     const row = Array.from({ length: rows }, (_, i) => i);
     const held = Array.from({ length: columns }, (_, j) => j);
@@ -48,6 +57,7 @@ function gemvKernel(gpu: Gpu, rows: number, read: Operands): Kernel {
 struct Params { m: u32, n: u32, quads: u32, add: u32 }
 @group(0) @binding(5) var<uniform> p: Params;
 var<workgroup> partial: array<f32, ${sums.length * SIZE}>;
+${finish(product, "f32")}
 ${
       entry(
         gpu,
@@ -73,13 +83,9 @@ ${
     let row = s / ${columns}u;
     let column = first + s % ${columns}u;
     if (row < p.m && column < p.n) {
-      let i = row * p.n + column;
       var sum = 0.0;
       for (var l = 0u; l < ${lanes}u; l++) { sum += partial[s * ${SIZE}u + lane - part + l]; }
-      if ((p.add & 1u) != 0u) { sum += out[i]; }
-      if ((p.add & 2u) != 0u) { sum += bias[column]; }
-      if ((p.add & 4u) != 0u) { sum += residual[i]; }
-      out[i] = sum;
+      finish(row * p.n + column, column, sum);
     }
   }`,
       )

@@ -7,7 +7,7 @@ import { entry } from "../runtime/wgsl.ts";
 import { type Block, blockCounts, blockKernel, blockParams } from "./block.ts";
 import { LANES } from "./image.ts";
 import { imageRowProduct, made, type Source, sourceOf, SWIGLU } from "./image_row.ts";
-import { addends, additions, type Operands, operandsOf, type Product } from "./problem.ts";
+import { addends, type Operands, operandsOf, type Product } from "./problem.ts";
 import { BLOCK_ROWS, ROWS } from "./pack.ts";
 import { BLOCK, partsOf } from "./software.ts";
 
@@ -28,7 +28,7 @@ export function imageProduct(product: Product): void {
   if (m === 1) return imageRowProduct(product);
   const { gpu } = out;
   const block = blockFor(m, b.dtype);
-  const kernel = blockKernel(gpu, block, ["image", "image"], b.dtype, additions(product));
+  const kernel = blockKernel(gpu, block, ["image", "image"], b.dtype, product);
   for (const { left, row, rows, quads } of imageLefts(product)) {
     gpu.run(
       kernel,

@@ -2,7 +2,15 @@ import { f32, type Kernel } from "../runtime/kernel.ts";
 import { HALF, isHalf } from "../runtime/precision.ts";
 import { entry, range } from "../runtime/wgsl.ts";
 import { imageFormat, LANES, quad, QUADS } from "./image.ts";
-import { ADD, addends, additions, type Operands, operandsOf, type Product } from "./problem.ts";
+import {
+  addends,
+  additions,
+  endOfKey,
+  finish,
+  type Operands,
+  operandsOf,
+  type Product,
+} from "./problem.ts";
 
 /** Lanes of a workgroup; each has a row of the weight. */
 const SIZE = 64;
@@ -31,17 +39,6 @@ export function rowCount(n: number): number {
   return Math.ceil(n / SIZE);
 }
 
-/** WGSL that stores a sum with what `Params.add` names. */
-const STORE = `
-fn store(i: u32, column: u32, product: f32) {
-  var sum = product;
-  if ((p.add & ${ADD.out}u) != 0u) { sum += out[i]; }
-  if ((p.add & ${ADD.bias}u) != 0u) { sum += bias[column]; }
-  if ((p.add & ${ADD.residual}u) != 0u) { sum += residual[i]; }
-  out[i] = sum;
-}
-`;
-
 /**
  * The product of one row with a weight of which there is an image; see `imageProduct`.
  *
@@ -62,7 +59,7 @@ export function imageRowProduct(product: Product): void {
 
 /** The kernel of `imageRowProduct`. It binds the image, A, bias, residual, C, and what `part` declares or a norm's gain. */
 export function rowKernel(
-  product: Pick<Product, "a" | "b" | "k" | "out" | "precision" | "from">,
+  product: Pick<Product, "a" | "b" | "k" | "out" | "precision" | "from" | "activation">,
   part = WHOLE,
 ): Kernel {
   const { b, k, out: { gpu } } = product;
@@ -70,7 +67,7 @@ export function rowKernel(
   const source = sourceOf(product), norm = source === "norm";
   const { texel } = imageFormat(b.dtype);
   const key = `matmul_image/1/${part.name}${k}/${b.dtype}/${source}`;
-  return gpu.kernel(`${key}${read.key}`, () =>
+  return gpu.kernel(`${key}${read.key}${endOfKey(product)}`, () =>
     `${HALF[read.precision]}
 @group(0) @binding(0) var image: texture_storage_2d<${texel}, read>;
 @group(0) @binding(1) var<storage, read> a: array<${read.a.type(4)}>;
@@ -82,7 +79,7 @@ struct Params { n: u32, add: u32${norm ? ", eps: f32" : part.params} }
 @group(0) @binding(${norm || part.declarations ? 6 : 5}) var<uniform> p: Params;
 var<workgroup> x: array<vec4f, ${k / 4}>;
 ${norm ? `var<workgroup> squares: array<f32, ${SIZE / LANES}>;` : ""}
-${QUADS}${STORE}${SWIGLU}
+${QUADS}${finish(product, "f32")}${SWIGLU}
 ${
       entry(
         gpu,
@@ -98,7 +95,7 @@ ${
   var c = 0.0;
   ${chunks(b.dtype, k).join("\n  ")}
   let column = strip * ${SIZE}u + lane;
-  if (column < p.n) { store(row * p.n + column, column, c); }`,
+  if (column < p.n) { finish(row * p.n + column, column, c); }`,
       )
     }`);
 }

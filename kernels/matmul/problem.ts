@@ -1,3 +1,4 @@
+import { activate, type Activation } from "../activation.ts";
 import { HALF, type Precision, type Reader, reader } from "../runtime/precision.ts";
 import type { Tensor } from "../runtime/tensor.ts";
 
@@ -15,20 +16,26 @@ export interface NormOf {
   readonly eps: number;
 }
 
-/** The extents of a matrix product, and what is added to it. */
-export interface ProductOptions {
-  /** Rows of the result. */
-  readonly m: number;
-  /** Columns of the result. */
-  readonly n: number;
-  /** Length of the sums. */
-  readonly k: number;
+/** What is done with a product before it is stored, in this order. */
+export interface Epilogue {
   /** Whether to add to what the result's tensor holds. */
   readonly accumulate?: boolean;
   /** A number for every column [n], to be added. */
   readonly bias?: Tensor;
   /** A matrix [m, n], to be added. */
   readonly residual?: Tensor;
+  /** A function of the whole sum. */
+  readonly activation?: Activation | undefined;
+}
+
+/** The extents of a matrix product, and what is done with it. */
+export interface ProductOptions extends Epilogue {
+  /** Rows of the result. */
+  readonly m: number;
+  /** Columns of the result. */
+  readonly n: number;
+  /** Length of the sums. */
+  readonly k: number;
   /** Rows for which the kernel is chosen; its own unless given. A constant keeps a row's bits the same in any company. */
   readonly chosenFor?: number;
   /** To what the operands are rounded; that of an operand kept in half precision unless given. */
@@ -40,7 +47,7 @@ export interface ProductOptions {
   readonly from?: NormOf | "swiglu" | undefined;
 }
 
-/** A matrix product to be computed: out = op(a) · op(b), plus what its options name. */
+/** A matrix product to be computed: out = activation(op(a) · op(b) + what its options name). */
 export interface Product extends ProductOptions {
   /** How the operands lie in memory. */
   readonly layout: Layout;
@@ -87,11 +94,32 @@ export function operandsOf(
 export const ADD = { out: 1, bias: 2, residual: 4 } as const;
 
 /** What a product adds, as bits of `ADD`. */
-export function additions({ accumulate, bias, residual }: ProductOptions): number {
+export function additions({ accumulate, bias, residual }: Epilogue): number {
   return (accumulate ? ADD.out : 0) | (bias ? ADD.bias : 0) | (residual ? ADD.residual : 0);
 }
 
 /** The bias and the residual to bind; the left operand stands in for what is missing and is not read. */
 export function addends({ a, bias, residual }: Product): [Tensor, Tensor] {
   return [bias ?? a, residual ?? a];
+}
+
+/**
+ * WGSL of a function `finish` that adds to a product what the parameter `add` names, applies an activation and stores it:
+ * the result's element, or four, at `i` in `column`, one of the bias's.
+ */
+export function finish({ activation }: Epilogue, type: "f32" | "vec4f"): string {
+  return `${activate(activation, type)}
+fn finish(i: u32, column: u32, product: ${type}) {
+  var sum = product;
+  if ((p.add & ${ADD.out}u) != 0u) { sum += out[i]; }
+  if ((p.add & ${ADD.bias}u) != 0u) { sum += bias[column]; }
+  if ((p.add & ${ADD.residual}u) != 0u) { sum += residual[i]; }
+  out[i] = activate(sum);
+}
+`;
+}
+
+/** Ends the key of a kernel with `finish`. */
+export function endOfKey({ activation }: Epilogue): string {
+  return activation ? `/${activation}` : "";
 }

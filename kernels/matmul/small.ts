@@ -1,5 +1,5 @@
 import { entry } from "../runtime/wgsl.ts";
-import { addends, additions, operandsOf, type Product } from "./problem.ts";
+import { addends, additions, endOfKey, finish, operandsOf, type Product } from "./problem.ts";
 
 const TILE = 32;
 const FOUR = [0, 1, 2, 3];
@@ -9,7 +9,7 @@ export function smallProduct(product: Product): void {
   const { layout, a, b, out, m, n, k } = product;
   const { gpu } = out;
   const read = operandsOf(product);
-  const kernel = gpu.kernel(`matmul_small${read.key}`, () =>
+  const kernel = gpu.kernel(`matmul_small${read.key}${endOfKey(product)}`, () =>
     `${read.code}
 @group(0) @binding(0) var<storage, read> a: array<${read.a.type(1)}>;
 @group(0) @binding(1) var<storage, read> b: array<${read.b.type(1)}>;
@@ -18,15 +18,9 @@ export function smallProduct(product: Product): void {
 @group(0) @binding(4) var<storage, read_write> out: array<f32>;
 struct Params { m: u32, n: u32, k: u32, add: u32, aRow: u32, aStep: u32, bColumn: u32, bStep: u32 }
 @group(0) @binding(5) var<uniform> p: Params;
+${finish(product, "f32")}
 fn store(row: u32, column: u32, product: f32) {
-  if (row < p.m && column < p.n) {
-    let i = row * p.n + column;
-    var sum = product;
-    if ((p.add & 1u) != 0u) { sum += out[i]; }
-    if ((p.add & 2u) != 0u) { sum += bias[column]; }
-    if ((p.add & 4u) != 0u) { sum += residual[i]; }
-    out[i] = sum;
-  }
+  if (row < p.m && column < p.n) { finish(row * p.n + column, column, product); }
 }
 ${
       entry(

@@ -3,7 +3,7 @@ import { roundUp } from "../runtime/kernel.ts";
 import { type Block, blockCounts, blockKernel, blockParams, type Lies } from "./block.ts";
 import { LANES } from "./image.ts";
 import { BLOCK_ROWS, type Operand, pack, packs, ROWS, STEPS } from "./pack.ts";
-import { ADD, addends, additions, type Layout, type Product } from "./problem.ts";
+import { addends, type Epilogue, type Layout, type Product } from "./problem.ts";
 
 /** The block of these products. */
 export const BLOCK: Block = { rows: BLOCK_ROWS, quads: 2 };
@@ -54,8 +54,11 @@ export function softwareProduct(product: Product): void {
     precision,
   };
   for (const [start, steps] of partsOf(k, STEPS)) {
-    const add = start === 0 ? additions(product) : ADD.out;
-    const kernel = blockKernel(gpu, BLOCK, LIES[layout], "float32", add);
+    const epilogue: Epilogue = {
+      ...start === 0 ? product : { accumulate: true },
+      activation: start + steps === k ? product.activation : undefined,
+    };
+    const kernel = blockKernel(gpu, BLOCK, LIES[layout], "float32", epilogue);
     const quads = roundUp(Math.ceil(steps / 4), BLOCK.quads);
     for (const lefts of packLeft(left, start, steps)) {
       for (const [column, columns] of partsOf(n, ROWS)) {

@@ -3,7 +3,7 @@ import { range } from "../runtime/wgsl.ts";
 import type { Kernel } from "../runtime/kernel.ts";
 import type { Precision, Reader } from "../runtime/precision.ts";
 import type { Tensor } from "../runtime/tensor.ts";
-import { addends, additions, operandsOf, type Product } from "./problem.ts";
+import { addends, additions, endOfKey, finish, operandsOf, type Product } from "./problem.ts";
 import { sumSlices } from "./slices.ts";
 
 /** Width of the square tiles of C that a workgroup may compute. */
@@ -57,9 +57,10 @@ export function tiledProduct(
   const { layout, a, b, out, m, n, k } = product;
   const { gpu } = out;
   const vector = [layout === "TN" ? m : k, layout === "NT" ? k : n, n].every((x) => x % 4 === 0);
-  const kernel = tiledKernel(product, tile, vector, SLICES, buffers);
   const slice = Math.ceil(k / slices / DEPTH) * DEPTH;
   const count = Math.ceil(k / slice);
+  const computed = count === 1 ? product : { ...product, activation: undefined };
+  const kernel = tiledKernel(computed, tile, vector, SLICES, buffers);
   const run = (out: Tensor, add: number): void =>
     gpu.run(
       kernel,
@@ -104,7 +105,7 @@ const QUAD = [0, 1, 2, 3];
 const XYZW = ["x", "y", "z", "w"];
 /** The kernel of `tiledProduct`; its uniform stands after the result and what `part` binds. */
 export function tiledKernel(
-  product: Pick<Product, "layout" | "a" | "b" | "precision">,
+  product: Pick<Product, "layout" | "a" | "b" | "precision" | "activation">,
   tile: Tile,
   vector: boolean,
   part: TiledPart = SLICES,
@@ -119,7 +120,7 @@ export function tiledKernel(
   const double = buffers === 2;
   const key = `matmul_tiled/${part.name}/${layout}/${tile}${
     double ? "x2" : ""
-  }/${width}${read.key}`;
+  }/${width}${read.key}${endOfKey(product)}`;
   return gpu.kernel(key, () => {
     const [rows, columns] = HELD[tile];
     const held = range(rows).flatMap((i) => range(columns / 4).map((h) => [i, h] as const));
@@ -142,6 +143,7 @@ var<workgroup> tileA: array<${inTile}, ${buffers * size}>;
 var<workgroup> tileB: array<${inTile}, ${buffers * size}>;
 ${a.read}
 ${b.read}
+${finish(product, element)}
 ${vector ? STORE_FOUR : STORE_ONE}
 @compute @workgroup_size(${2 * half}) fn main(@builtin(workgroup_id) workgroup: vec3u,
   @builtin(local_invocation_index) lane: u32) {
@@ -238,12 +240,7 @@ function multiplyStep(offset: number, rows: number, columns: number, tile: Tile)
 const STORE_FOUR = `
 fn store(above: u32, row: u32, column: u32, product: vec4f) {
   if (row < p.m && column < p.n) {
-    let i = ((above + row) * p.n + column) / 4u;
-    var sum = product;
-    if ((p.add & 1u) != 0u) { sum += out[i]; }
-    if ((p.add & 2u) != 0u) { sum += bias[column / 4u]; }
-    if ((p.add & 4u) != 0u) { sum += residual[i]; }
-    out[i] = sum;
+    finish(((above + row) * p.n + column) / 4u, column / 4u, product);
   }
 }`;
 
@@ -251,12 +248,7 @@ const STORE_ONE = `
 fn store(above: u32, row: u32, column: u32, product: vec4f) {
   for (var j = 0u; j < 4u; j++) {
     if (row < p.m && column + j < p.n) {
-      let i = (above + row) * p.n + column + j;
-      var sum = product[j];
-      if ((p.add & 1u) != 0u) { sum += out[i]; }
-      if ((p.add & 2u) != 0u) { sum += bias[column + j]; }
-      if ((p.add & 4u) != 0u) { sum += residual[i]; }
-      out[i] = sum;
+      finish((above + row) * p.n + column + j, column + j, product[j]);
     }
   }
 }`;
