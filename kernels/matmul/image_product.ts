@@ -80,7 +80,7 @@ function fillRows(
   gpu.run(kernel, norm ? [a, texture, norm.gain] : [a, texture], [
     ...[k / 4, quads, row, m],
     ...norm ? [f32(norm.eps)] : [],
-  ], roundUp(rows, BLOCK_ROWS));
+  ], roundUp(rows, m > 2 * LANES ? BLOCK_ROWS : LANES));
 }
 
 function rowsKernel(gpu: Gpu, source: Source, read: Operands): Kernel {
