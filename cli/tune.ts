@@ -2,17 +2,19 @@
 
 import { openGpu } from "../data/open_gpu.ts";
 import { readTuning, writeTuning } from "../data/tuning_file.ts";
+import type { Tuning } from "../kernels/matmul/choose.ts";
 import {
-  kernelName,
-  productClass,
-  type ProductShape,
-  type Tuning,
-} from "../kernels/matmul/choose.ts";
-import { type Timed, type TunedClass, tuneProducts } from "../kernels/matmul/tune.ts";
+  kernelsOf,
+  type Timed,
+  type TunedClass,
+  type TunedShape,
+  tuneProducts,
+} from "../kernels/matmul/tune.ts";
 import { UsageError } from "../kernels/runtime/errors.ts";
+import type { Gpu } from "../kernels/runtime/gpu.ts";
 import type { Precision } from "../kernels/runtime/precision.ts";
 import { clipVisionConfig, miniMindConfig } from "../model/config.ts";
-import { productShapes, type Workload } from "../model/product_shapes.ts";
+import { expertShapes, productShapes, type Workload } from "../model/product_shapes.ts";
 import { Random } from "../model/random.ts";
 import { flag, list, text } from "./option_kinds.ts";
 import { parseOptions } from "./options.ts";
@@ -55,7 +57,7 @@ export async function run(args: readonly string[]): Promise<number> {
   }
   using gpu = await openGpu(given.device);
   const known = given.redo ? undefined : await readTuning(gpu);
-  const shapes: ProductShape[] = [];
+  const shapes: TunedShape[] = [];
   for (const precision of dtypes) {
     if (precision === "float16" && !gpu.info.float16) {
       throw new UsageError(`"${gpu.info.name}" has no float16; leave it out of --dtypes.`);
@@ -63,12 +65,14 @@ export async function run(args: readonly string[]): Promise<number> {
     for (const hidden_size of widths) {
       for (const use_moe of [false, true]) {
         const config = { language: miniMindConfig({ hidden_size, use_moe }), vision: VISION };
-        const workloads = stages.flatMap((stage) => STAGES[stage]!);
-        shapes.push(...workloads.flatMap((work) => productShapes(config, { ...work, precision })));
+        for (const stage of stages.flatMap((stage) => STAGES[stage]!)) {
+          const work = { ...stage, precision };
+          shapes.push(...productShapes(config, work), ...expertShapes(config, work));
+        }
       }
     }
   }
-  const classes = new Map(shapes.map((shape) => [productClass(shape), shape]));
+  const classes = new Map(shapes.map((shape) => [kernelsOf(gpu, shape).className(), shape]));
   for (const name of Object.keys(known?.tuning.choices ?? {})) classes.delete(name);
   if (known && classes.size === 0) {
     console.log(`Measured on ${known.measured} already; --redo measures again.`);
@@ -84,7 +88,8 @@ export async function run(args: readonly string[]): Promise<number> {
     const result = await tuneProducts(gpu, classes.values(), () => random.float(), {
       budget: gpu.info.software ? 0.1 : 0.05,
       signal: stop.signal,
-      onClass: (tuned) => console.log(`${`${++done}/${classes.size}`.padStart(8)}  ${line(tuned)}`),
+      onClass: (tuned) =>
+        console.log(`${`${++done}/${classes.size}`.padStart(8)}  ${line(gpu, tuned)}`),
     });
     for (const { name, reason } of result.wrong) {
       console.log(`warning: the kernel ${name} is wrong here and will not be used: ${reason}.`);
@@ -116,12 +121,12 @@ function merged(known: Tuning | undefined, found: Tuning): Tuning {
 }
 
 /** One class: the product, what is chosen and how fast it is, and what the rule's choice reaches. */
-function line({ shape, rule, chosen }: TunedClass): string {
-  const { layout, m, n, k, precision } = shape;
+function line(gpu: Gpu, { shape, rule, chosen }: TunedClass): string {
+  const { layout, m, n, k } = shape;
   const speed = ({ seconds }: Timed) => `${(2e-9 * m * n * k / seconds).toFixed(1)} GFLOP/s`;
   const name = ({ choice }: Timed) => {
     const slices = choice.family === "tiled" && (choice.slices ?? 1) > 1;
-    return `${kernelName(choice, precision)}${slices ? ` in ${choice.slices} slices` : ""}`;
+    return `${kernelsOf(gpu, shape).nameOf(choice)}${slices ? ` in ${choice.slices} slices` : ""}`;
   };
   const product = `${layout} ${m} × ${n} × ${k}`.padEnd(24);
   const found = `${name(chosen).padEnd(24)} ${speed(chosen).padStart(16)}`;

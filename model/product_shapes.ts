@@ -1,3 +1,5 @@
+import type { GroupedShape } from "../kernels/experts/choose.ts";
+import { tilesOf } from "../kernels/experts/routing.ts";
 import type { ProductShape } from "../kernels/matmul/choose.ts";
 import type { Layout } from "../kernels/matmul/problem.ts";
 import type { Precision } from "../kernels/runtime/precision.ts";
@@ -21,7 +23,7 @@ export interface Workload {
 
 /**
  * The matrix products of a step of training, or of inference where nothing trains, each shape once. Those of the experts
- * themselves are not among them: they have kernels of their own.
+ * themselves are not among them, see `expertShapes`.
  */
 export function productShapes(
   { language, vision }: Pick<VlmConfig, "language" | "vision">,
@@ -77,4 +79,27 @@ function blockLayers(config: MiniMindConfig): [number, number][] {
   }
   if (config.use_moe) layers.push([config.n_routed_experts, width]);
   return layers;
+}
+
+/** The products of the experts in such a step for which there are several kernels, each shape once. */
+export function expertShapes(
+  { language: config }: Pick<VlmConfig, "language">,
+  { tokens, labels, trains, precision }: Workload,
+): GroupedShape[] {
+  if (!config.use_moe) return [];
+  const { hidden_size: width, intermediate_size: inner, n_routed_experts: experts } = config;
+  const depths = new Set(config.num_hidden_layers > 1 ? [tokens, labels] : [labels]);
+  return [...depths].flatMap((count) => {
+    const choices = count * config.num_experts_per_tok;
+    const { tile, tiles } = tilesOf(choices, experts, trains !== "nothing");
+    const rows = tile * tiles;
+    if (tile === 1) return [];
+    return [[2 * inner, width], [width, inner]].flatMap(([n, k]): GroupedShape[] =>
+      [
+        { layout: "NT", m: rows, n: n!, k: k! },
+        ...trains === "nothing" ? [] : [{ layout: "NN", m: rows, n: k!, k: n! } as const],
+        ...trains === "all" ? [{ layout: "TN", m: n!, n: k!, k: rows } as const] : [],
+      ].map((extents) => ({ ...extents, precision, experts, tile }) as GroupedShape)
+    );
+  });
 }

@@ -4,7 +4,7 @@ import { useTuning } from "../kernels/matmul/choose.ts";
 import { Gpu } from "../kernels/runtime/gpu.ts";
 import { packSamples, type Sample } from "../model/batch.ts";
 import { clipVisionConfig, miniMindConfig } from "../model/config.ts";
-import { productShapes } from "../model/product_shapes.ts";
+import { expertShapes, productShapes } from "../model/product_shapes.ts";
 import { Random } from "../model/random.ts";
 import { Vlm } from "../model/vlm.ts";
 import { trainPolicy } from "../train/freeze.ts";
@@ -47,7 +47,8 @@ for (const use_moe of [false, true]) {
       vlm.visionParameters.initialize(new Random(1));
       useTuning(gpu, {
         choices: {},
-        wrong: ["gemv", "software", "tiled/32", "tiled/64", "tiled/128"],
+        wrong: ["gemv", "software", "tiled/32", "tiled/64", "tiled/128"]
+          .flatMap((name) => [name, `experts/${name}`]),
       });
       const ran = new Set<string>();
       const run = gpu.run.bind(gpu);
@@ -55,6 +56,9 @@ for (const use_moe of [false, true]) {
         const [m, n, k, , aRow, , bColumn] = params;
         const layout = aRow === 1 ? "TN" : bColumn === 1 ? "NN" : "NT";
         if (kernel.name.startsWith("matmul_small")) ran.add(`${layout} ${m} ${n} ${k}`);
+        const [grouped] = /(?<=^experts_small\/)../.exec(kernel.name) ?? [];
+        // of the sums over rows, the kernel is not told how many these are
+        if (grouped) ran.add(`experts ${grouped} ${m} ${n}${grouped === "TN" ? "" : ` ${k}`}`);
         run(kernel, bindings, params, workgroups);
       };
       const batch = packSamples(SIXTEEN, 4);
@@ -68,7 +72,10 @@ for (const use_moe of [false, true]) {
       const work = { tokens, labels: batch.labelRows.length, pictures: 16, trains };
       const shapes = productShapes(config, { ...work, precision: "float32" });
       const named = shapes.map(({ layout, m, n, k }) => `${layout} ${m} ${n} ${k}`);
-      assertEquals(named.sort(), [...ran].sort());
+      const experts = expertShapes(config, { ...work, precision: "float32" }).map((
+        { layout, m, n, k },
+      ) => `experts ${layout} ${m} ${n}${layout === "TN" ? "" : ` ${k}`}`);
+      assertEquals([...named, ...new Set(experts)].sort(), [...ran].sort());
     });
   }
 }

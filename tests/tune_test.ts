@@ -1,5 +1,7 @@
 import { assert, assertEquals } from "@std/assert";
 import { join } from "@std/path";
+import { checkGrouped, groupedTrial } from "../kernels/experts/check.ts";
+import { groupedKernels, type GroupedShape } from "../kernels/experts/choose.ts";
 import { readTuning, tuningPath, writeTuning } from "../data/tuning_file.ts";
 import { checkKernel } from "../kernels/matmul/check.ts";
 import {
@@ -8,6 +10,7 @@ import {
   chooseKernel,
   kernelName,
   parseTuning,
+  preferred,
   productClass,
   type ProductShape,
   type Tuning,
@@ -107,6 +110,68 @@ Deno.test("a kernel is preferred to the rule's where it is faster by the margin"
   const signal = AbortSignal.abort();
   assertEquals((await tuneProducts(gpu, shapes, float, { signal })).classes, []);
   assertEquals(gpu.memory.live, 0);
+});
+
+/** Products of three experts: each layout, of one tile to an expert and some, and in tiles of 128. */
+const GROUPED: readonly GroupedShape[] = (["NT", "NN", "TN"] as const).flatMap((layout) =>
+  ([64, 128] as const).map((tile): GroupedShape => {
+    const [m, k] = layout === "TN" ? [132, 5 * tile] : [5 * tile, 132];
+    return { layout, m, n: 128, k, precision: "float32", experts: 3, tile };
+  })
+);
+
+gpuTest("the self-check passes the experts' kernels that the device is given", async (gpu) => {
+  const { float } = seeded("experts' self-check");
+  for (const shape of GROUPED) {
+    for (const choice of groupedKernels(gpu, shape).candidates()) {
+      for (const precision of ["float32", "bfloat16"] as const) {
+        const wrong = await checkGrouped(gpu, choice, precision, float);
+        assertEquals(wrong, undefined, JSON.stringify(choice));
+      }
+    }
+  }
+});
+
+Deno.test("experts' products are measured beside the others, and a wrong kernel of theirs is not chosen", async () => {
+  using gpu = await ownGpu();
+  const [shape] = GROUPED;
+  const kernels = groupedKernels(gpu, shape!);
+  const [large] = kernels.candidates();
+  const { float } = seeded("experts' kernels");
+  const options = { budget: 0.001, rounds: 1 };
+  const found = await tuneProducts(gpu, [GEMV, shape!], float, options);
+  const name = "experts/3/64/NT/512/128/256/000";
+  assertEquals(Object.keys(found.tuning.choices), [productClass(GEMV), name]);
+  assertEquals([found.wrong, parseTuning(found.tuning)], [[], found.tuning]);
+  useTuning(gpu, { choices: { [name]: { family: "small" } }, wrong: [] });
+  assertEquals(preferred(gpu, kernels), { family: "small" });
+  useTuning(gpu, undefined);
+  assertEquals(preferred(gpu, kernels), large);
+
+  if (large!.family === "small") return;
+  using bad = await ownGpu();
+  const kernel = bad.kernel.bind(bad);
+  bad.kernel = (key, code) =>
+    kernel(
+      key,
+      () =>
+        key.includes("/experts/")
+          ? code().replaceAll(/(c\w+ \+= a\w*(\.\w)?) \*/g, "$1 * 1.001 *")
+          : code(),
+    );
+  const tuned = await tuneProducts(bad, [shape!], float, options);
+  assertEquals(tuned.wrong.map(({ name }) => name), [kernels.nameOf(large!)]);
+  useTuning(bad, tuned.tuning);
+  assertEquals(preferred(bad, groupedKernels(bad, shape!)), { family: "small" });
+  {
+    using _scope = bad.scope();
+    const ran: string[] = [];
+    const run = bad.run.bind(bad);
+    bad.run = (...args) => (ran.push(args[0].name), run(...args));
+    groupedTrial(bad, shape!, float).run(preferred(bad, groupedKernels(bad, shape!)));
+    assertEquals(ran, ["experts_small/NT"]);
+  }
+  assertEquals([gpu.memory.live, bad.memory.live], [0, 0]);
 });
 
 gpuTest("the self-check passes the kernels that the device is given", async (gpu) => {

@@ -1,13 +1,14 @@
+import { preferred } from "../matmul/choose.ts";
 import type { Layout } from "../matmul/problem.ts";
 import { ShapeError } from "../runtime/errors.ts";
 import { operandOf, type Precision, precisionOf } from "../runtime/precision.ts";
 import type { Tensor } from "../runtime/tensor.ts";
+import { groupedKernels } from "./choose.ts";
 import { groupedGemv } from "./gemv.ts";
 import { imageGroupedProduct, imageTakesGrouped } from "./image.ts";
-import type { GroupedProduct } from "./problem.ts";
 import type { ExpertGroups } from "./routing.ts";
 import { smallGroupedProduct } from "./small.ts";
-import { softwareGroupedProduct, softwareTakesGrouped } from "./software.ts";
+import { softwareGroupedProduct } from "./software.ts";
 import { tiledGroupedProduct } from "./tiled.ts";
 
 /** A kernel for grouped products. */
@@ -45,7 +46,12 @@ export function groupedProduct(
   }
   [a, b] = [operandOf(a), operandOf(b)];
   const product = { layout, a, b, out, precision, m, n, k, groups, accumulate };
-  switch (family ?? choose(product)) {
+  const shape = { layout, m, n, k: layout === "TN" ? rows : k, precision, experts, tile };
+  const chosen = family ??
+    (imageTakesGrouped(product)
+      ? "image"
+      : preferred(out.gpu, groupedKernels(out.gpu, shape)).family);
+  switch (chosen) {
     case "small":
       return smallGroupedProduct(product);
     case "gemv":
@@ -57,17 +63,4 @@ export function groupedProduct(
     case "software":
       return softwareGroupedProduct(product);
   }
-}
-
-/** Multiplications below which the software adapter's large kernel does not earn its seconds of compilation. */
-const WORTH_COMPILING = 2 ** 22;
-
-function choose(product: GroupedProduct): GroupedFamily {
-  const { layout, out, n, k, groups: { tile, tiles } } = product;
-  if (imageTakesGrouped(product)) return "image";
-  if (tile === 1 && layout === "NT") return "gemv";
-  if (Math.min(n, k) < 16) return "small";
-  if (!out.gpu.info.software) return "tiled";
-  const large = tile * tiles * n * k >= WORTH_COMPILING;
-  return large && softwareTakesGrouped(product) ? "software" : "small";
 }

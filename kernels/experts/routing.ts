@@ -41,6 +41,16 @@ export interface Routing extends ExpertGroups {
   readonly rows: Tensor;
 }
 
+/** How many tiles of how many rows there are for so many choices; where a tape records, none of a single row. */
+export function tilesOf(
+  count: number,
+  experts: number,
+  recorded: boolean,
+): Pick<ExpertGroups, "tile" | "tiles"> {
+  const tile = !recorded && count <= FEW ? 1 : count < MANY * experts ? 64 : 128;
+  return { tile, tiles: Math.min(count, Math.floor((count + experts * (tile - 1)) / tile)) };
+}
+
 /** How tokens choose. */
 export interface RoutingOptions {
   /** Experts that each token chooses, k. */
@@ -70,8 +80,7 @@ export function routeTokens(scores: Tensor, { choices, normalize }: RoutingOptio
   }
   const normalized = normalize && choices > 1;
   const count = tokens * choices;
-  const tile = !gpu.tape && count <= FEW ? 1 : count < MANY * experts ? 64 : 128;
-  const tiles = Math.min(count, Math.floor((count + experts * (tile - 1)) / tile));
+  const { tile, tiles } = tilesOf(count, experts, gpu.tape !== undefined);
   const uint32 = (shape: readonly number[]) => gpu.empty(shape, "uint32", "routing");
   const blocks = Math.ceil(tokens / BLOCK);
   const chosen = uint32([tokens, choices]), slots = uint32([tokens, choices]);

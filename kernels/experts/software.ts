@@ -2,7 +2,9 @@ import { blockCounts, blockKernel, blockParams, type BlockPart } from "../matmul
 import { LANES } from "../matmul/image.ts";
 import { BLOCK_ROWS, type Operand, pack, PANEL_ROWS, ROWS, STEPS } from "../matmul/pack.ts";
 import { BLOCK, LIES, operandsPack, packLeft, partsOf } from "../matmul/software.ts";
+import type { Gpu } from "../runtime/gpu.ts";
 import { roundUp } from "../runtime/kernel.ts";
+import type { GroupedShape } from "./choose.ts";
 import { type GroupedProduct, tableOf } from "./problem.ts";
 
 /** How kernels declare `tableOf` a product. */
@@ -32,9 +34,8 @@ const SUM_OVER_TILES: BlockPart = {
 };
 
 /** Whether this kernel takes a product: operands that can be packed, 8 lanes to a subgroup, whole blocks in a tile. */
-export function softwareTakesGrouped(product: GroupedProduct): boolean {
-  const { out, groups: { tile } } = product;
-  return out.gpu.info.subgroupSize === LANES && tile % BLOCK_ROWS === 0 && operandsPack(product);
+export function softwareTakesGrouped({ info }: Gpu, shape: GroupedShape): boolean {
+  return info.subgroupSize === LANES && shape.tile % BLOCK_ROWS === 0 && operandsPack(shape);
 }
 
 /** A grouped product by the kernel of `softwareProduct`. */

@@ -1,16 +1,24 @@
 import type { Layout } from "../matmul/problem.ts";
 import { type Tile, tiledKernel, type TiledPart } from "../matmul/tiled.ts";
+import type { GroupedShape } from "./choose.ts";
 import { type GroupedProduct, partOf, tableOf } from "./problem.ts";
 
 /** Workgroups that occupy a large GPU. */
 const WORKGROUPS = 128;
 
+/** Width of the tiles of a result. */
+export function tiledSide(
+  { layout, m, n, tile, experts }: Pick<GroupedShape, "layout" | "m" | "n" | "tile" | "experts">,
+): Tile {
+  if (layout !== "TN" && tile !== 1) return tile;
+  return Math.ceil(n / 128) * Math.ceil(m / 128) * experts >= WORKGROUPS ? 128 : 64;
+}
+
 /** A grouped product of rows in tiles of 64 or 128, by the tiles of `tiledProduct`: the usual way on a GPU. */
 export function tiledGroupedProduct(product: GroupedProduct): void {
   const { layout, a, b, out, m, n, k, groups: { tile, experts }, accumulate } = product;
   const { gpu } = out;
-  const count = (tile: Tile): number => Math.ceil(n / tile) * Math.ceil(m / tile) * experts;
-  const side: Tile = layout !== "TN" && tile !== 1 ? tile : count(128) >= WORKGROUPS ? 128 : 64;
+  const side = tiledSide({ layout, m, n, tile, experts });
   const vector = [layout === "TN" ? m : k, n].every((x) => x % 4 === 0);
   gpu.run(
     tiledKernel(product, side, vector, part(layout)),

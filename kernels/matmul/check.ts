@@ -51,6 +51,45 @@ export function rowOfProduct(
   return sums;
 }
 
+/** A product of random operands, to be computed by several kernels. */
+export interface Trial {
+  /** Where the result goes. */
+  readonly out: Tensor;
+  /** Rows of it that are the product's. */
+  readonly rows: number;
+  /** Computes it. */
+  run(choice: Choice, accumulate?: boolean): void;
+  /** A row of it in float64. */
+  row(i: number): Float64Array;
+}
+
+/** One of two matrices. */
+export function productTrial(gpu: Gpu, shape: ProductShape, random: () => number): Trial {
+  const { m, n } = shape;
+  const [[hostA, a], [hostB, b]] = randomOperands(gpu, shape, random);
+  const out = gpu.empty([m, n]);
+  return {
+    out,
+    rows: m,
+    run: (choice, accumulate = false) => runChoice(choice, { ...shape, a, b, out, accumulate }),
+    row: (i) => rowOfProduct(hostA, hostB, shape, i),
+  };
+}
+
+/** How far what a kernel computed is from some rows of float64, times a number. */
+export async function trialError(
+  { out }: Trial,
+  expected: ReadonlyMap<number, Float64Array>,
+  times = 1,
+): Promise<number> {
+  const result = await out.gpu.read(out);
+  const error = new RelativeError();
+  for (const [i, row] of expected) {
+    row.forEach((x, column) => error.add(result[i * out.width + column]!, times * x));
+  }
+  return error.value;
+}
+
 /** ‖a − b‖ / ‖b‖ of numbers that are taken in one after another. */
 export class RelativeError {
   #error = 0;
@@ -71,7 +110,8 @@ export class RelativeError {
 /** The largest relative error of sums in float32. */
 export const TOLERANCE = 1e-5;
 
-const LAYOUTS: readonly Layout[] = ["NT", "NN", "TN"];
+/** All of them. */
+export const LAYOUTS: readonly Layout[] = ["NT", "NN", "TN"];
 
 /** Odd and even m, n and k, up to several tiles and steps of a kernel, which is tried on those that it takes. */
 const EXTENTS: readonly (readonly [number, number, number])[] = [

@@ -120,15 +120,43 @@ export function takesImage({ layout, b }: Pick<Product, "layout" | "b">): boolea
 /** Chooses the kernel for a product: what was measured, or else by rule, but none that was found to be wrong. */
 export function chooseKernel(given: Product): Choice {
   const product = { ...given, m: given.chosenFor ?? given.m };
-  const { gpu } = product.out;
   if (takesImage(product)) return { family: "image" };
-  const ruled = ruledChoice(gpu, product);
+  return preferred(product.out.gpu, kernelsFor(product.out.gpu, product));
+}
+
+/** The kernels that there are for a product. */
+export interface Kernels {
+  /** What is chosen by rule. */
+  readonly rule: Choice;
+  /** The class of products that one measured choice stands for. */
+  className(): string;
+  /** What a kernel is called. */
+  nameOf(choice: Choice): string;
+  /** Whether a kernel can compute the product. */
+  takes(choice: Choice): boolean;
+  /** Those that may be the fastest. */
+  candidates(): Choice[];
+}
+
+/** Those for a product of two matrices. */
+export function kernelsFor(gpu: Gpu, shape: ProductShape): Kernels {
+  return {
+    rule: ruledChoice(gpu, shape),
+    className: () => productClass(shape),
+    nameOf: (choice) => kernelName(choice, shape.precision),
+    takes: (choice) => takes(gpu, choice, shape),
+    candidates: () => candidates(gpu, shape),
+  };
+}
+
+/** What was measured, or else what the rule says, or else any other, but none that was found to be wrong. */
+export function preferred(gpu: Gpu, kernels: Kernels): Choice {
   const tuning = TUNINGS.get(gpu);
-  if (!tuning) return ruled;
-  const right = (choice: Choice) => !tuning.wrong.includes(kernelName(choice, product.precision));
-  const measured = tuning.choices[productClass(product)];
-  const wanted = measured && takes(gpu, measured, product) ? [measured, ruled] : [ruled];
-  return [...wanted, ...candidates(gpu, product)].find(right) ?? { family: "small" };
+  if (!tuning) return kernels.rule;
+  const right = (choice: Choice) => !tuning.wrong.includes(kernels.nameOf(choice));
+  const measured = tuning.choices[kernels.className()];
+  const wanted = measured && kernels.takes(measured) ? [measured, kernels.rule] : [kernels.rule];
+  return [...wanted, ...kernels.candidates()].find(right) ?? { family: "small" };
 }
 
 /** Whether a kernel can compute a product on a device. */

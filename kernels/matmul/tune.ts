@@ -1,15 +1,23 @@
+import { checkGrouped, groupedTrial } from "../experts/check.ts";
+import { groupedKernels, type GroupedShape } from "../experts/choose.ts";
 import type { Gpu } from "../runtime/gpu.ts";
-import { checkKernel, randomOperands, RelativeError, rowOfProduct, TOLERANCE } from "./check.ts";
+import { checkKernel, productTrial, TOLERANCE, trialError } from "./check.ts";
 import {
-  candidates,
   type Choice,
   kernelName,
-  productClass,
+  type Kernels,
+  kernelsFor,
   type ProductShape,
-  ruledChoice,
-  runChoice,
   type Tuning,
 } from "./choose.ts";
+
+/** A product of two matrices, or of the experts. */
+export type TunedShape = ProductShape | GroupedShape;
+
+/** The kernels that there are for a product. */
+export function kernelsOf(gpu: Gpu, shape: TunedShape): Kernels {
+  return "experts" in shape ? groupedKernels(gpu, shape) : kernelsFor(gpu, shape);
+}
 
 /** How long a kernel takes for a product. */
 export interface Timed {
@@ -21,10 +29,10 @@ export interface Timed {
 
 /** What was found for a class of products. */
 export interface TunedClass {
-  /** See `productClass`. */
+  /** See `Kernels.className`. */
   readonly name: string;
   /** The product that was measured. */
-  readonly shape: ProductShape;
+  readonly shape: TunedShape;
   /** What the rule chooses, unless it is wrong. */
   readonly rule?: Timed;
   /** What is chosen from now on. */
@@ -33,7 +41,7 @@ export interface TunedClass {
 
 /** A kernel that computes wrongly. */
 export interface WrongKernel {
-  /** See `kernelName`. */
+  /** See `Kernels.nameOf`. */
   readonly name: string;
   /** For which product, and by how much. */
   readonly reason: string;
@@ -74,7 +82,7 @@ export interface TuneResult {
  */
 export async function tuneProducts(
   gpu: Gpu,
-  shapes: Iterable<ProductShape>,
+  shapes: Iterable<TunedShape>,
   random: () => number,
   options: TuneOptions = {},
 ): Promise<TuneResult> {
@@ -82,7 +90,7 @@ export async function tuneProducts(
   const classes = new Map<string, TunedClass>();
   for (const shape of shapes) {
     if (options.signal?.aborted) break;
-    if (classes.has(productClass(shape))) continue;
+    if (classes.has(kernelsOf(gpu, shape).className())) continue;
     const tuned = await tuneClass(gpu, shape, checks, options);
     if (!tuned) continue;
     classes.set(tuned.name, tuned);
@@ -102,11 +110,11 @@ export async function tuneProducts(
 /** Checks the kernels that the rules choose for some products. */
 export async function checkRules(
   gpu: Gpu,
-  shapes: Iterable<ProductShape>,
+  shapes: Iterable<TunedShape>,
   random: () => number,
 ): Promise<readonly WrongKernel[]> {
   const checks = new Checks(gpu, random);
-  for (const shape of shapes) await checks.passes(ruledChoice(gpu, shape), shape);
+  for (const shape of shapes) await checks.passes(kernelsOf(gpu, shape).rule, shape);
   return checks.wrong;
 }
 
@@ -122,17 +130,18 @@ class Checks {
   }
 
   /** Whether a kernel is right, which is checked at its first use. */
-  async passes(choice: Choice, { precision }: ProductShape): Promise<boolean> {
-    const name = kernelName(choice, precision);
+  async passes(choice: Choice, shape: TunedShape): Promise<boolean> {
+    const name = kernelsOf(this.gpu, shape).nameOf(choice);
     if (!this.#reasons.has(name)) {
-      this.#reasons.set(name, await checkKernel(this.gpu, choice, precision, this.random));
+      const check = "experts" in shape ? checkGrouped : checkKernel;
+      this.#reasons.set(name, await check(this.gpu, choice, shape.precision, this.random));
     }
     return this.#reasons.get(name) === undefined;
   }
 
   /** Takes a kernel for wrong. */
-  fail(choice: Choice, shape: ProductShape, reason: string): void {
-    this.#reasons.set(kernelName(choice, shape.precision), reason);
+  fail(choice: Choice, shape: TunedShape, reason: string): void {
+    this.#reasons.set(kernelsOf(this.gpu, shape).nameOf(choice), reason);
   }
 
   /** The wrong ones. */
@@ -150,32 +159,26 @@ interface Contestant {
 
 async function tuneClass(
   gpu: Gpu,
-  shape: ProductShape,
+  shape: TunedShape,
   checks: Checks,
   options: TuneOptions,
 ): Promise<TunedClass | undefined> {
   using _scope = gpu.scope();
-  const { m, n } = shape;
-  const [[hostA, a], [hostB, b]] = randomOperands(gpu, shape, checks.random);
-  const out = gpu.empty([m, n]);
-  const rows = [...new Set([0, m >> 1, m - 1])];
-  const expected = rows.map((row) => rowOfProduct(hostA, hostB, shape, row));
-  const rule = ruledChoice(gpu, shape);
+  const kernels = kernelsOf(gpu, shape);
+  const { rule } = kernels, name = kernels.className();
+  const trial = "experts" in shape
+    ? groupedTrial(gpu, shape, checks.random)
+    : productTrial(gpu, shape, checks.random);
+  const expected = new Map([0, trial.rows >> 1, trial.rows - 1].map((i) => [i, trial.row(i)]));
   const race: Contestant[] = [];
-  for (const choice of [rule, ...candidates(gpu, shape).filter((one) => !same(one, rule))]) {
+  for (const choice of [rule, ...kernels.candidates().filter((one) => !same(one, rule))]) {
     if (!await checks.passes(choice, shape)) continue;
-    const run = () => runChoice(choice, { ...shape, a, b, out });
-    gpu.clear(out);
+    const run = () => trial.run(choice);
+    gpu.clear(trial.out);
     run();
-    const result = await gpu.read(out);
-    const error = new RelativeError();
-    expected.forEach((row, r) => row.forEach((x, i) => error.add(result[rows[r]! * n + i]!, x)));
-    if (error.value <= TOLERANCE) race.push({ choice, run, seconds: [] });
-    else {checks.fail(
-        choice,
-        shape,
-        `${productClass(shape)} is off by ${error.value.toExponential(1)}`,
-      );}
+    const error = await trialError(trial, expected);
+    if (error <= TOLERANCE) race.push({ choice, run, seconds: [] });
+    else checks.fail(choice, shape, `${name} is off by ${error.toExponential(1)}`);
   }
   if (race.length === 0) return undefined;
   if (race.length > 1) await takeTurns(gpu, race, options);
@@ -187,7 +190,7 @@ async function tuneClass(
     [least, median].every((of) => of(fastest.seconds) < part * of(ruled.seconds));
   const timed = ({ choice, seconds }: Contestant): Timed => ({ choice, seconds: least(seconds) });
   return {
-    name: productClass(shape),
+    name,
     shape,
     ...ruled && { rule: timed(ruled) },
     chosen: timed(better ? fastest : ruled),

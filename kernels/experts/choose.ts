@@ -1,0 +1,44 @@
+import {
+  type Choice,
+  kernelName,
+  type Kernels,
+  productClass,
+  type ProductShape,
+} from "../matmul/choose.ts";
+import type { Gpu } from "../runtime/gpu.ts";
+import { softwareTakesGrouped } from "./software.ts";
+import { tiledSide } from "./tiled.ts";
+
+/** What of a grouped product its kernel is chosen by; m, for `TN` k, is the rows of all tiles. */
+export interface GroupedShape extends ProductShape {
+  /** Number of experts. */
+  readonly experts: number;
+  /** Rows of a tile. */
+  readonly tile: 1 | 64 | 128;
+}
+
+/** Multiplications below which the software adapter's large kernel does not earn its seconds of compilation. */
+const WORTH_COMPILING = 2 ** 22;
+
+/** The kernels that there are for a grouped product. Tiles of one row have but one. */
+export function groupedKernels(gpu: Gpu, shape: GroupedShape): Kernels {
+  const { layout, m, n, k, experts, tile, precision } = shape;
+  const small: Choice = { family: "small" };
+  const large: Choice | undefined = !gpu.info.software
+    ? { family: "tiled", tile: tiledSide(shape) }
+    : softwareTakesGrouped(gpu, shape)
+    ? { family: "software" }
+    : undefined;
+  const single = tile === 1 && layout === "NT";
+  const all: Choice[] = single ? [{ family: "gemv" }] : large ? [large, small] : [small];
+  const worthIt = Math.min(n, layout === "TN" ? m : k) >= 16 &&
+    (!gpu.info.software || m * n * k >= WORTH_COMPILING);
+  const nameOf = (choice: Choice) => `experts/${kernelName(choice, precision)}`;
+  return {
+    rule: single || worthIt ? all[0]! : small,
+    className: () => `experts/${experts}/${tile}/${productClass(shape)}`,
+    nameOf,
+    takes: (choice) => all.some((one) => nameOf(one) === nameOf(choice)),
+    candidates: () => all,
+  };
+}
