@@ -4,6 +4,7 @@ import { openGpu } from "../data/open_gpu.ts";
 import { readTuning, writeTuning } from "../data/tuning_file.ts";
 import type { Tuning } from "../kernels/matmul/choose.ts";
 import {
+  holds,
   kernelsOf,
   type Timed,
   type TunedClass,
@@ -72,7 +73,8 @@ export async function run(args: readonly string[]): Promise<number> {
       }
     }
   }
-  const classes = new Map(shapes.map((shape) => [kernelsOf(gpu, shape).className(), shape]));
+  const held = shapes.filter((shape) => holds(gpu, shape)); // no step can have the others here
+  const classes = new Map(held.map((shape) => [kernelsOf(gpu, shape).className(), shape]));
   for (const name of Object.keys(known?.tuning.choices ?? {})) classes.delete(name);
   if (known && classes.size === 0) {
     console.log(`Measured on ${known.measured} already; --redo measures again.`);

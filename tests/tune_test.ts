@@ -17,7 +17,7 @@ import {
   tuningOf,
   useTuning,
 } from "../kernels/matmul/choose.ts";
-import { checkRules, tuneProducts } from "../kernels/matmul/tune.ts";
+import { checkRules, holds, tuneProducts } from "../kernels/matmul/tune.ts";
 import { chooseAdapter, openDevice } from "../kernels/runtime/adapter.ts";
 import { Gpu } from "../kernels/runtime/gpu.ts";
 import { keepKernels } from "../train/start.ts";
@@ -119,6 +119,15 @@ const GROUPED: readonly GroupedShape[] = (["NT", "NN", "TN"] as const).flatMap((
     return { layout, m, n: 128, k, precision: "float32", experts: 3, tile };
   })
 );
+
+gpuTest("products that the device cannot hold are known", (gpu) => {
+  const most = gpu.device.limits.maxStorageBufferBindingSize / 4 / 1024;
+  const product = { layout: "NT", m: most, n: 1024, k: 8, precision: "float32" } as const;
+  assert(holds(gpu, product));
+  assert(!holds(gpu, { ...product, m: most + 1 }));
+  assert(!holds(gpu, { ...product, experts: most / 4 + 1, tile: 64, m: 64, k: 4 }));
+  return Promise.resolve();
+});
 
 gpuTest("the self-check passes the experts' kernels that the device is given", async (gpu) => {
   const { float } = seeded("experts' self-check");

@@ -19,6 +19,14 @@ export function kernelsOf(gpu: Gpu, shape: TunedShape): Kernels {
   return "experts" in shape ? groupedKernels(gpu, shape) : kernelsFor(gpu, shape);
 }
 
+/** Whether a device can hold a product's operands and result; grouped ones have a right operand, or for `TN` a result, of each expert. */
+export function holds(gpu: Gpu, shape: TunedShape): boolean {
+  const { layout, m, n, k } = shape;
+  const experts = "experts" in shape ? shape.experts : 1;
+  const [right, result] = layout === "TN" ? [n * k, experts * m * n] : [experts * n * k, m * n];
+  return 4 * Math.max(m * k, right, result) <= gpu.device.limits.maxStorageBufferBindingSize;
+}
+
 /** How long a kernel takes for a product. */
 export interface Timed {
   /** The kernel. */
