@@ -2,6 +2,7 @@ import {
   type Choice,
   kernelName,
   type Kernels,
+  LARGE,
   productClass,
   type ProductShape,
 } from "../matmul/choose.ts";
@@ -39,6 +40,6 @@ export function groupedKernels(gpu: Gpu, shape: GroupedShape): Kernels {
     className: () => `experts/${experts}/${tile}/${productClass(shape)}`,
     nameOf,
     takes: (choice) => all.some((one) => nameOf(one) === nameOf(choice)),
-    candidates: () => all,
+    candidates: () => large && !single && m * n * k >= LARGE ? [large] : all,
   };
 }

@@ -181,7 +181,7 @@ export function ruledChoice(gpu: Gpu, shape: ProductShape): Choice {
 }
 
 /** Multiplications from which a kernel without tiles is not worth measuring. */
-const LARGE = 2 ** 24;
+export const LARGE = 2 ** 24;
 const BUFFERS: readonly Buffers[] = [1, 2];
 
 /** The kernels that may be the fastest for a product on a device. */
