@@ -1,8 +1,8 @@
 import {
+  faultOf,
   LAYOUTS,
   randomOperands,
   rowOfProduct,
-  TOLERANCE,
   type Trial,
   trialError,
 } from "../matmul/check.ts";
@@ -75,10 +75,8 @@ export async function checkGrouped(
         trial.run(choice);
         const bare = await trialError(trial, expected);
         trial.run(choice, true);
-        const error = Math.max(bare, await trialError(trial, expected, 2));
-        if (!(error <= TOLERANCE)) {
-          return `${layout} ${m} × ${n} × ${k} is off by ${error.toExponential(1)}`;
-        }
+        const fault = faultOf(shape, Math.max(bare, await trialError(trial, expected, 2)));
+        if (fault) return fault;
       }
     }
   }

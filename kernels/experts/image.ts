@@ -1,13 +1,13 @@
 import { blockCounts, blockKernel, blockParams } from "../matmul/block.ts";
-import { BLOCK_COLUMNS } from "../matmul/image.ts";
+import { BLOCK_SIDE } from "../matmul/image.ts";
 import { blockFor, imageLefts } from "../matmul/image_product.ts";
-import { rowCount, rowKernel, type RowPart } from "../matmul/image_row.ts";
-import { ADD } from "../matmul/problem.ts";
+import { rowCount, rowKernel } from "../matmul/image_row.ts";
+import { additions, type ProductPart } from "../matmul/problem.ts";
 import { type GroupedProduct, tableOf } from "./problem.ts";
 import { ROWS_OF_TILES, TABLE } from "./software.ts";
 
 /** For tiles of a single row: a workgroup's second place is the tile. */
-const ROW_OF_TILE: RowPart = {
+const ROW_OF_TILE: ProductPart = {
   name: "experts/",
   declarations: TABLE,
   params: ", experts: u32",
@@ -17,18 +17,20 @@ const ROW_OF_TILE: RowPart = {
 
 /** Whether this kernel takes a product: an image of the experts' matrices below each other, each of them whole blocks. */
 export function imageTakesGrouped({ layout, b, n }: GroupedProduct): boolean {
-  return layout === "NT" && b.image !== undefined && n % BLOCK_COLUMNS === 0;
+  return layout === "NT" && b.image !== undefined && n % BLOCK_SIDE === 0;
 }
 
 /** A grouped product by the kernels of `imageProduct`. */
 export function imageGroupedProduct(product: GroupedProduct): void {
-  const { a, b, out, m, n, groups: { experts, tile }, accumulate } = product;
+  const { a, b, out, m, n, groups: { experts, tile } } = product;
   const { gpu } = out;
-  const add = accumulate ? ADD.out : 0;
   const table = tableOf(product);
   if (tile === 1) {
     const kernel = rowKernel(product, ROW_OF_TILE);
-    return gpu.run(kernel, [b.image!, a, a, a, out, table], [n, add, experts], [rowCount(n), m]);
+    return gpu.run(kernel, [b.image!, a, a, a, out, table], [n, additions(product), experts], [
+      rowCount(n),
+      m,
+    ]);
   }
   const block = blockFor(tile, b.dtype);
   const kernel = blockKernel(gpu, block, ["image", "image"], b.dtype, product, ROWS_OF_TILES);

@@ -1,9 +1,19 @@
-import { blockCounts, blockKernel, blockParams, type BlockPart } from "../matmul/block.ts";
-import { LANES } from "../matmul/image.ts";
-import { BLOCK_ROWS, type Operand, pack, PANEL_ROWS, ROWS, STEPS } from "../matmul/pack.ts";
-import { BLOCK, LIES, operandsPack, packLeft, partsOf } from "../matmul/software.ts";
+import { blockKernel, blockParams } from "../matmul/block.ts";
+import { BLOCK_SIDE } from "../matmul/image.ts";
+import { pack, type Panel, PANEL_ROWS, ROWS } from "../matmul/pack.ts";
+import type { ProductPart } from "../matmul/problem.ts";
+import {
+  BLOCK,
+  leftOf,
+  packedParts,
+  PACKINGS,
+  partsOf,
+  rightOf,
+  softwareTakes,
+} from "../matmul/software.ts";
 import type { Gpu } from "../runtime/gpu.ts";
 import { roundUp } from "../runtime/kernel.ts";
+import { range } from "../runtime/wgsl.ts";
 import type { GroupedShape } from "./choose.ts";
 import { type GroupedProduct, tableOf } from "./problem.ts";
 
@@ -14,7 +24,7 @@ export const TABLE = "@group(0) @binding(5) var<storage, read> table: array<u32>
 const EXPERTS = ROWS / PANEL_ROWS;
 
 /** For `NT` and `NN`: a block's rows lie in a tile, whose expert's matrix is the right operand; a sum of nothing where it is not one of these `experts`. */
-export const ROWS_OF_TILES: BlockPart = {
+export const ROWS_OF_TILES: ProductPart = {
   name: "experts/",
   declarations: TABLE,
   params: ", first: u32, experts: u32, tile: u32, columns: u32",
@@ -24,7 +34,7 @@ export const ROWS_OF_TILES: BlockPart = {
 };
 
 /** For `TN`: a workgroup's third place is the expert, over whose rows it sums. */
-const SUM_OVER_TILES: BlockPart = {
+const SUM_OVER_TILES: ProductPart = {
   name: "experts_sum/",
   declarations: TABLE,
   params: ", tile: u32, start: u32",
@@ -33,9 +43,9 @@ const SUM_OVER_TILES: BlockPart = {
   let end = clamp(table[workgroup.z + 1u] * quads, p.start, p.start + p.quads) - p.start;`,
 };
 
-/** Whether this kernel takes a product: operands that can be packed, 8 lanes to a subgroup, whole blocks in a tile. */
-export function softwareTakesGrouped({ info }: Gpu, shape: GroupedShape): boolean {
-  return info.subgroupSize === LANES && shape.tile % BLOCK_ROWS === 0 && operandsPack(shape);
+/** Whether this kernel takes a product: one that `softwareTakes`, whole blocks in a tile. */
+export function softwareTakesGrouped(gpu: Gpu, shape: GroupedShape): boolean {
+  return shape.tile % BLOCK_SIDE === 0 && softwareTakes(gpu, shape);
 }
 
 /** A grouped product by the kernel of `softwareProduct`. */
@@ -45,63 +55,44 @@ export function softwareGroupedProduct(product: GroupedProduct): void {
 }
 
 function rowsOfTiles(product: GroupedProduct): void {
-  const { layout, a, b, out, m, n, k, groups, accumulate, precision } = product;
+  const { layout, a, out, m, n, k, groups, accumulate } = product;
   const { experts, tile } = groups;
   const { gpu } = out;
   const most = Math.floor(EXPERTS / Math.min(experts, EXPERTS)) * PANEL_ROWS;
-  const left: Operand = { tensor: a, first: 0, rows: m, k, across: false, again: 1, precision };
-  const rights = Array.from({ length: experts }, (_, expert): Operand => (
-    { tensor: b, first: expert * n * k, rows: n, k, across: layout === "NN", again: 4, precision }
-  ));
-  for (const [start, steps] of partsOf(k, STEPS)) {
-    const quads = roundUp(Math.ceil(steps / 4), BLOCK.quads);
-    for (const lefts of packLeft(left, start, steps)) {
-      for (const [first, count] of partsOf(experts, EXPERTS)) {
-        const epilogue = { accumulate: accumulate || start + first > 0 }; // the first ones set all rows
-        const kernel = blockKernel(gpu, BLOCK, LIES[layout], "float32", epilogue, ROWS_OF_TILES);
-        for (const [column, columns] of partsOf(n, most)) {
-          const each = roundUp(columns, PANEL_ROWS);
-          const panel = { row: column, rows: columns, start, steps };
-          const [packed] = rights.slice(first, first + count)
-            .map((right, i) => pack("right operand", right, panel, i * each));
-          for (const [row, rows, texture] of lefts) {
-            gpu.run(
-              kernel,
-              [packed!, texture, a, a, out, tableOf(product)],
-              [...blockParams({ m, n, quads, row, column }), first, count, tile, each],
-              blockCounts(BLOCK, rows, columns),
-            );
-          }
-        }
-      }
+  const each = Math.min(most, roundUp(n, PANEL_ROWS));
+  const left = leftOf(product);
+  for (const [first, count] of partsOf(experts, EXPERTS)) {
+    const rights = range(count).map((i) => rightOf(product, (first + i) * n * k));
+    const packRight = (panel: Panel) =>
+      rights.map((right, i) => pack("right operand", right, panel, i * each))[0]!;
+    for (const { start, textures, extents, counts } of packedParts(left, n, most, packRight)) {
+      const epilogue = { accumulate: accumulate || start + first > 0 }; // the first ones set all rows
+      gpu.run(
+        blockKernel(gpu, BLOCK, PACKINGS[layout], "float32", epilogue, ROWS_OF_TILES),
+        [...textures, a, a, out, tableOf(product)],
+        [...blockParams({ m, n, ...extents }), first, count, tile, each],
+        counts,
+      );
     }
   }
 }
 
 function sumOverTiles(product: GroupedProduct): void {
-  const { a, b, out, m, n, groups, accumulate, precision } = product;
+  const { layout, a, out, m, n, groups, accumulate } = product;
+  const { experts, tile, tiles } = groups;
   const { gpu } = out;
-  const k = groups.tiles * groups.tile;
-  const left: Operand = { tensor: a, first: 0, rows: m, k, across: true, again: 1, precision };
-  const right: Operand = { tensor: b, first: 0, rows: n, k, across: true, again: 4, precision };
-  for (const [start, steps] of partsOf(k, STEPS)) {
+  const whole = { ...product, k: tiles * tile };
+  const right = rightOf(whole);
+  const packRight = (panel: Panel) => pack("right operand", right, panel);
+  for (
+    const { start, textures, extents, counts } of packedParts(leftOf(whole), n, ROWS, packRight)
+  ) {
     const epilogue = { accumulate: accumulate || start > 0 };
-    const kernel = blockKernel(gpu, BLOCK, LIES.TN, "float32", epilogue, SUM_OVER_TILES);
-    for (const lefts of packLeft(left, start, steps)) {
-      for (const [column, columns] of partsOf(n, ROWS)) {
-        const packed = pack("right operand", right, { row: column, rows: columns, start, steps });
-        for (const [row, rows, texture] of lefts) {
-          gpu.run(
-            kernel,
-            [packed, texture, a, a, out, tableOf(product)],
-            [
-              ...blockParams({ m, n, quads: steps / 4, row, column }),
-              ...[groups.tile, start / 4],
-            ],
-            [...blockCounts(BLOCK, rows, columns), groups.experts],
-          );
-        }
-      }
-    }
+    gpu.run(
+      blockKernel(gpu, BLOCK, PACKINGS[layout], "float32", epilogue, SUM_OVER_TILES),
+      [...textures, a, a, out, tableOf(product)],
+      [...blockParams({ m, n, ...extents }), tile, start / 4],
+      [...counts, experts],
+    );
   }
 }

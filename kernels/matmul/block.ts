@@ -4,9 +4,9 @@ import type { Kernel } from "../runtime/kernel.ts";
 import { HALF, isHalf } from "../runtime/precision.ts";
 import type { Dtype } from "../runtime/tensor.ts";
 import { entry, range } from "../runtime/wgsl.ts";
-import { BLOCK_COLUMNS, imageFormat, LANES, quad, QUADS } from "./image.ts";
+import { BLOCK_SIDE, imageFormat, LANES, quad, QUADS } from "./image.ts";
 import { across, along } from "./pack.ts";
-import { ADD, additions, endOfKey, type Epilogue } from "./problem.ts";
+import { ADD, additions, endOfKey, type Epilogue, type ProductPart } from "./problem.ts";
 
 /** The part of a result that a subgroup of eight lanes computes. */
 export interface Block {
@@ -17,29 +17,17 @@ export interface Block {
 }
 
 /** How an operand lies in its texture: as `pack` puts it there, or as `makeImage` does. */
-export type Lie = "along" | "across" | "image";
+export type Packing = "along" | "across" | "image";
 
-/** How both lie, the left one first. */
-export type Lies = readonly [left: Lie, right: Lie];
+/** How both operands lie. */
+export type Packings = readonly [left: Packing, right: Packing];
 
 /** Columns that a lane has, beside each other. */
-const EACH = BLOCK_COLUMNS / LANES;
+const LANE_COLUMNS = BLOCK_SIDE / LANES;
 /** Rows whose sums are in registers at a time, with those of all columns; more would not fit. */
-const GROUP = 4;
+const ROW_GROUP = 4;
 
-/** WGSL that chooses what is multiplied, and where the result goes, for products of many matrices. */
-export interface BlockPart {
-  /** Names it in the kernel's key. */
-  readonly name: string;
-  /** Binding 5 where there is one. */
-  readonly declarations: string;
-  /** Parameters after the others, each with a comma before it. */
-  readonly params: string;
-  /** WGSL that sets `begin` … `end`, the quads to sum, `above`, the rows of the result above these, and `before`, the rows of the right operand's texture before these. */
-  readonly code: string;
-}
-
-const WHOLE: BlockPart = {
+const WHOLE: ProductPart = {
   name: "",
   declarations: "",
   params: "",
@@ -72,7 +60,7 @@ function subgroupsOf({ rows }: Block): number {
 
 /** Workgroups for so many rows and columns. */
 export function blockCounts(block: Block, rows: number, columns: number): [number, number] {
-  return [Math.ceil(columns / (BLOCK_COLUMNS * subgroupsOf(block))), Math.ceil(rows / block.rows)];
+  return [Math.ceil(columns / (BLOCK_SIDE * subgroupsOf(block))), Math.ceil(rows / block.rows)];
 }
 
 /**
@@ -83,23 +71,24 @@ export function blockCounts(block: Block, rows: number, columns: number): [numbe
  * texels make many sums. Those of four rows at a time are in registers while all quads at hand are added to them. What
  * lies beyond the last row or column is computed and stored as the last one, again: cheaper than a condition.
  *
- * It binds B's texture, A's, bias, residual, C, and what `part` declares.
+ * It binds B's texture, A's, bias, residual, C, and what `part` declares. The code of `part` sets `begin` … `end`, the quads to
+ * sum, `above`, the rows of the result above these, and `before`, the rows of B's texture before these.
  *
- * @param lies How the operands lie.
+ * @param packings How the operands lie.
  * @param dtype Of B; A is in float32.
  * @param epilogue What is done with the product.
  */
 export function blockKernel(
   gpu: Gpu,
   block: Block,
-  lies: Lies,
+  packings: Packings,
   dtype: Dtype,
   epilogue: Epilogue,
   part = WHOLE,
 ): Kernel {
   const { rows, quads } = block;
   const add = additions(epilogue);
-  const key = `matmul_block/${part.name}${rows}/${quads}/${lies.join("/")}/${dtype}/${add}${
+  const key = `matmul_block/${part.name}${rows}/${quads}/${packings.join("/")}/${dtype}/${add}${
     endOfKey(epilogue)
   }`;
   // lanes of a subgroup all read before they store, but a subgroup beyond the last would add once more
@@ -120,9 +109,9 @@ ${
         gpu,
         LANES * subgroupsOf(block),
         `let top = workgroup.y * ${rows}u;
-  let last = (p.n - p.column - 1u) / ${BLOCK_COLUMNS}u;
+  let last = (p.n - p.column - 1u) / ${BLOCK_SIDE}u;
   let own = workgroup.x * ${subgroupsOf(block)}u + sg;
-  let left = min(own, last) * ${BLOCK_COLUMNS}u;
+  let left = min(own, last) * ${BLOCK_SIDE}u;
   let firstRow = p.row + top;
   ${part.code}
   let column = min((p.column + left) / 4u + sgi, p.n / 4u - 1u);
@@ -133,18 +122,20 @@ ${
           ).join("\n  ")
         }
   for (var q = begin; q < end; q += ${quads}u) {
-    ${loadRows(block, lies[0])}
-    ${lies[1] === "image" ? loadImage(block, dtype) : loadColumns(block, lies[1])}
-    ${products(block, lies)}
+    ${loadRows(block, packings[0])}
+    ${packings[1] === "image" ? loadImage(block, dtype) : loadColumns(block, packings[1])}
+    ${products(block, packings)}
   }
   ${add & ADD.out ? range(rows).map((j) => `let old${j} = out[i${j}];`).join("\n  ") : ""}
-  ${add & ADD.bias ? "let all = bias[column];" : ""}
+  ${add & ADD.bias ? "let biases = bias[column];" : ""}
   ${once ? "if (own <= last) {" : ""}
   ${
           range(rows).map((j) =>
-            `out[i${j}] = activate(vec4f(${range(EACH).map((e) => `c${j}_${e}`).join(", ")})${
-              add & ADD.out ? ` + old${j}` : ""
-            }${add & ADD.bias ? " + all" : ""}${add & ADD.residual ? ` + residual[i${j}]` : ""});`
+            `out[i${j}] = activate(vec4f(${
+              range(LANE_COLUMNS).map((e) => `c${j}_${e}`).join(", ")
+            })${add & ADD.out ? ` + old${j}` : ""}${add & ADD.bias ? " + biases" : ""}${
+              add & ADD.residual ? ` + residual[i${j}]` : ""
+            });`
           ).join("\n  ")
         }
   ${once ? "}" : ""}`,
@@ -153,18 +144,18 @@ ${
 }
 
 function perColumn(f: (column: number) => string): string {
-  return range(EACH).map(f).join(" ");
+  return range(LANE_COLUMNS).map(f).join(" ");
 }
 
 /** WGSL of the quads at hand of A: `x[quad]_[eight]`, a row in each lane, or across `x[quad]_[step]`, four rows in each. */
-function loadRows({ rows, quads }: Block, lie: Lie): string {
+function loadRows({ rows, quads }: Block, packing: Packing): string {
   const eights = Math.ceil(rows / LANES);
   return range(quads).map((q) =>
-    range(lie === "across" ? 4 : eights).map((i) =>
+    range(packing === "across" ? 4 : eights).map((i) =>
       `let x${q}_${i} = textureLoad(rows, ${
-        lie === "image"
+        packing === "image"
           ? `vec2u((q + ${q}u) * ${LANES}u + sgi, workgroup.y * ${eights}u + ${i}u)`
-          : lie === "along"
+          : packing === "along"
           ? along(`q + ${q}u`, `top + ${i * LANES}u + sgi`)
           : across("top / 4u + sgi", `(q + ${q}u) * 4u + ${i}u`)
       });`
@@ -173,12 +164,12 @@ function loadRows({ rows, quads }: Block, lie: Lie): string {
 }
 
 /** WGSL of the quads at hand of B: `v[quad]_[eight]`, a row in each lane, or across `v[quad]_[step]`, four rows in each. */
-function loadColumns({ quads }: Block, lie: Exclude<Lie, "image">): string {
+function loadColumns({ quads }: Block, packing: Exclude<Packing, "image">): string {
   return range(quads).map((q) =>
     range(4).map((i) =>
       `let v${q}_${i} = textureLoad(image, ${
-        lie === "along"
-          ? along(`q + ${q}u`, `before + left + sgi * ${EACH}u + ${i}u`)
+        packing === "along"
+          ? along(`q + ${q}u`, `before + left + sgi * ${LANE_COLUMNS}u + ${i}u`)
           : across("(before + left) / 4u + sgi", `(q + ${q}u) * 4u + ${i}u`)
       });`
     ).join(" ")
@@ -189,7 +180,7 @@ function loadColumns({ quads }: Block, lie: Exclude<Lie, "image">): string {
 function loadImage({ quads }: Block, dtype: Dtype): string {
   const each = imageFormat(dtype).numbers / 4;
   const load = (place: string, e: number) =>
-    `textureLoad(image, vec2u((${place}) * ${LANES}u + (sgi * ${EACH}u + ${e}u) % ${LANES}u, (before + left) / ${LANES}u + sgi * ${EACH}u / ${LANES}u))`;
+    `textureLoad(image, vec2u((${place}) * ${LANES}u + (sgi * ${LANE_COLUMNS}u + ${e}u) % ${LANES}u, (before + left) / ${LANES}u + sgi * ${LANE_COLUMNS}u / ${LANES}u))`;
   const scales = perColumn((e) =>
     `let all${e} = bitcast<vec4f>(${load("q / 32u * 9u", e)});
     let scale${e} = select(select(all${e}.x, all${e}.y, part == 1u), select(all${e}.z, all${e}.w, part == 3u), part > 1u);`
@@ -214,17 +205,17 @@ function loadImage({ quads }: Block, dtype: Dtype): string {
 }
 
 /** WGSL that adds the products of all quads to the sums of one group of rows, then to those of the next. */
-function products({ rows, quads }: Block, [left, right]: Lies): string {
+function products({ rows, quads }: Block, [left, right]: Packings): string {
   const row = (q: number, step: number, j: number) =>
     left === "across"
       ? `x${q}_${step}.${"xyzw"[j % 4]}, ${Math.floor(j / 4)}u`
       : `x${q}_${Math.floor(j / LANES)}.${"xyzw"[step]}, ${j % LANES}u`;
   const column = (q: number, step: number, e: number) =>
     right === "across" ? `v${q}_${step}.${"xyzw"[e]}` : `v${q}_${e}.${"xyzw"[step]}`;
-  return range(Math.ceil(rows / GROUP)).map((group) =>
+  return range(Math.ceil(rows / ROW_GROUP)).map((group) =>
     range(quads).map((q) =>
       range(4).map((step) =>
-        range(Math.min(rows, GROUP)).map((i) => i + group * GROUP).map((j) =>
+        range(Math.min(rows, ROW_GROUP)).map((i) => i + group * ROW_GROUP).map((j) =>
           `{ let a = subgroupBroadcast(${row(q, step, j)}); ${
             perColumn((e) => `c${j}_${e} += a * ${column(q, step, e)};`)
           } }`

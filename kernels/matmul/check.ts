@@ -110,6 +110,12 @@ export class RelativeError {
 /** The largest relative error of sums in float32. */
 export const TOLERANCE = 1e-5;
 
+/** What is wrong with a kernel's product that is so far off, or nothing. */
+export function faultOf({ layout, m, n, k }: ProductShape, error: number): string | undefined {
+  if (error <= TOLERANCE) return undefined; // which is not so for NaN
+  return `${layout} ${m} × ${n} × ${k} is off by ${error.toExponential(1)}`;
+}
+
 /** All of them. */
 export const LAYOUTS: readonly Layout[] = ["NT", "NN", "TN"];
 
@@ -139,10 +145,8 @@ export async function checkKernel(
     for (const [m, n, k] of EXTENTS) {
       const shape = { layout, m, n, k, precision };
       if (!takes(gpu, choice, shape)) continue;
-      const error = await errorOf(gpu, choice, shape, random);
-      if (!(error <= TOLERANCE)) {
-        return `${layout} ${m} × ${n} × ${k} is off by ${error.toExponential(1)}`;
-      }
+      const fault = faultOf(shape, await errorOf(gpu, choice, shape, random));
+      if (fault) return fault;
     }
   }
   return undefined;

@@ -6,8 +6,8 @@ import { entry } from "../runtime/wgsl.ts";
 /** Rows of a matrix that lie side by side in its image, one for each lane of a subgroup. */
 export const LANES = 8;
 
-/** Rows of an image come in multiples of these, the columns of a block of `blockKernel`. */
-export const BLOCK_COLUMNS = 4 * LANES;
+/** Rows and columns of the largest block of `blockKernel`; rows of an image come in multiples of these. */
+export const BLOCK_SIDE = 4 * LANES;
 
 /** How a kind of numbers lies in an image's texels, 16 bytes each. */
 export interface ImageFormat {
@@ -62,7 +62,7 @@ export function makeImage(weight: Tensor, image?: GPUTexture): GPUTexture | unde
   const { info, device } = gpu;
   if (!info.software || info.subgroupSize !== LANES || n % 4 + k % 4 > 0) return undefined;
   const { texel } = imageFormat(dtype);
-  const [width, height] = [LANES * rowTexels(dtype, k), roundUp(n, BLOCK_COLUMNS) / LANES];
+  const [width, height] = [LANES * rowTexels(dtype, k), roundUp(n, BLOCK_SIDE) / LANES];
   const ofRows = 2 * roundUp(k, 16); // the width of the left operand's texture, see `imageProduct`
   if (Math.max(width, height, ofRows) > device.limits.maxTextureDimension2D) return undefined;
   image ??= device.createTexture({

@@ -5,10 +5,10 @@ import { namedTexture } from "../runtime/textures.ts";
 import type { Dtype } from "../runtime/tensor.ts";
 import { entry } from "../runtime/wgsl.ts";
 import { type Block, blockCounts, blockKernel, blockParams } from "./block.ts";
-import { LANES } from "./image.ts";
+import { BLOCK_SIDE, LANES } from "./image.ts";
 import { imageRowProduct, made, type Source, sourceOf, SWIGLU } from "./image_row.ts";
 import { addends, type Operands, operandsOf, type Product } from "./problem.ts";
-import { BLOCK_ROWS, ROWS } from "./pack.ts";
+import { ROWS } from "./pack.ts";
 import { BLOCK, partsOf } from "./software.ts";
 
 /** The block for so many rows: what is loaded should be used often, and a number in 8 bits takes longer to load. */
@@ -59,7 +59,7 @@ export function* imageLefts(product: LeftProduct): Generator<ImageLeft> {
   const { a: { gpu }, m, k } = product;
   const quads = roundUp(k / 4, 4);
   for (const [row, rows] of partsOf(m, ROWS)) {
-    const height = roundUp(rows, BLOCK_ROWS) / LANES;
+    const height = roundUp(rows, BLOCK_SIDE) / LANES;
     const left = namedTexture(gpu, "rows of a product", LANES * quads, height);
     fillRows(product, left, [row, rows], quads);
     yield { left, row, rows, quads };
@@ -80,7 +80,7 @@ function fillRows(
   gpu.run(kernel, norm ? [a, texture, norm.gain] : [a, texture], [
     ...[k / 4, quads, row, m],
     ...norm ? [f32(norm.eps)] : [],
-  ], roundUp(rows, m > 2 * LANES ? BLOCK_ROWS : LANES));
+  ], roundUp(rows, m > 2 * LANES ? BLOCK_SIDE : LANES));
 }
 
 function rowsKernel(gpu: Gpu, source: Source, read: Operands): Kernel {

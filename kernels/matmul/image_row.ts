@@ -10,24 +10,13 @@ import {
   type Operands,
   operandsOf,
   type Product,
+  type ProductPart,
 } from "./problem.ts";
 
 /** Lanes of a workgroup; each has a row of the weight. */
 const SIZE = 64;
 
-/** WGSL that chooses what is multiplied, and where the result goes, for products of many matrices. */
-export interface RowPart {
-  /** Names it in the kernel's key. */
-  readonly name: string;
-  /** Binding 5 where there is one. */
-  readonly declarations: string;
-  /** Parameters after the others, each with a comma before it. */
-  readonly params: string;
-  /** WGSL that sets `strip`, which of the columns, `row`, which row of both, and `before`, the rows of the image before these. */
-  readonly code: string;
-}
-
-const WHOLE: RowPart = {
+const WHOLE: ProductPart = {
   name: "",
   declarations: "",
   params: "",
@@ -57,7 +46,10 @@ export function imageRowProduct(product: Product): void {
   out.gpu.run(rowKernel(product), bindings, [n, additions(product), ...params], rowCount(n));
 }
 
-/** The kernel of `imageRowProduct`. It binds the image, A, bias, residual, C, and what `part` declares or a norm's gain. */
+/**
+ * The kernel of `imageRowProduct`. It binds the image, A, bias, residual, C, and what `part` declares or a norm's gain. The
+ * code of `part` sets `strip`, which of the columns, `row`, which row of A and C, and `before`, the rows of the image before these.
+ */
 export function rowKernel(
   product: Pick<Product, "a" | "b" | "k" | "out" | "precision" | "from" | "activation">,
   part = WHOLE,

@@ -1,27 +1,26 @@
+import type { Gpu } from "../runtime/gpu.ts";
 import { type Kernel, roundUp } from "../runtime/kernel.ts";
-import { namedTexture } from "../runtime/textures.ts";
 import { HALF, type Precision, reader } from "../runtime/precision.ts";
 import type { Tensor } from "../runtime/tensor.ts";
+import { namedTexture } from "../runtime/textures.ts";
 import { entry } from "../runtime/wgsl.ts";
-import { LANES } from "./image.ts";
+import { BLOCK_SIDE, LANES } from "./image.ts";
 
 /** Rows of an operand that a texture holds at once. */
 export const ROWS = 512;
 /** Steps of k that a texture holds at once. */
 export const STEPS = 2048;
-/** Up to so many rows the last ones follow again, so that blocks are whole. */
-export const BLOCK_ROWS = 32;
 /** Up to so many steps of k there are zeros. */
 const BLOCK_STEPS = 8;
 /** Texels beside each other: what is read one after another lies in lines of the cache that follow each other. */
 const WIDTH = 16;
+/** Texels below each other. */
+const HEIGHT = ROWS * STEPS / 4 / WIDTH;
 /** Rows that lie beside each other where they lie across; parts of an operand begin at multiples. */
 export const PANEL_ROWS = 4 * WIDTH;
 
 /** A matrix of `rows` rows of `k` numbers: the left operand of a product, or the transposed right one. */
 export interface Operand {
-  /** How many of its last rows follow again up to whole blocks: what computes them again stores them at the same place. */
-  readonly again: 1 | 4;
   /** What holds it. */
   readonly tensor: Tensor;
   /** At which number it begins there. */
@@ -34,6 +33,8 @@ export interface Operand {
   readonly across: boolean;
   /** To what it is rounded. */
   readonly precision: Precision;
+  /** How many of its last rows follow again up to whole blocks: what computes them again stores them at the same place. */
+  readonly again: 1 | 4;
 }
 
 /** A part of an operand; it begins at multiples of `PANEL_ROWS` and of as many steps. */
@@ -46,6 +47,11 @@ export interface Panel {
   readonly start: number;
   /** Its number of steps, at most `STEPS`. */
   readonly steps: number;
+}
+
+/** Whether a device reads packed operands: with 8 lanes to a subgroup, and textures that are high enough. */
+export function readsPacked({ info, device }: Gpu): boolean {
+  return info.subgroupSize === LANES && device.limits.maxTextureDimension2D >= HEIGHT;
 }
 
 /** Whether an operand can be packed: what lies beside each other in its buffer goes four by four. */
@@ -69,13 +75,13 @@ export const across = (four: string, step: string): string =>
 export function pack(name: string, operand: Operand, panel: Panel, before = 0): GPUTexture {
   const { tensor, first, rows, k, precision } = operand;
   const { gpu } = tensor;
-  const texture = namedTexture(gpu, name, WIDTH, ROWS * STEPS / 4 / WIDTH);
+  const texture = namedTexture(gpu, name, WIDTH, HEIGHT);
   // lines are what lies beside each other in the buffer
   const [lines, width] = operand.across ? [k, rows] : [rows, k];
   const [line, count, column, columns] = operand.across
     ? [panel.start, panel.steps, panel.row, panel.rows]
     : [panel.row, panel.rows, panel.start, panel.steps];
-  const whole = operand.across ? BLOCK_STEPS : BLOCK_ROWS;
+  const whole = operand.across ? BLOCK_STEPS : BLOCK_SIDE;
   const height = operand.across ? STEPS : ROWS;
   const place = operand.across ? before / PANEL_ROWS * height : before;
   let done = 0;
@@ -90,7 +96,7 @@ export function pack(name: string, operand: Operand, panel: Panel, before = 0): 
     done = count - count % whole;
     if (done === count) return texture;
   }
-  const texels = roundUp(columns, operand.across ? BLOCK_ROWS : BLOCK_STEPS) / 4;
+  const texels = roundUp(columns, operand.across ? BLOCK_SIDE : BLOCK_STEPS) / 4;
   gpu.run(
     packKernel(operand),
     [tensor, texture],

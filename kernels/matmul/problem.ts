@@ -61,6 +61,18 @@ export interface Product extends ProductOptions {
   readonly precision: Precision;
 }
 
+/** WGSL by which a kernel finds its part in products of many matrices. */
+export interface ProductPart {
+  /** Names it in the kernel's key. */
+  readonly name: string;
+  /** Binding 5 where there is one. */
+  readonly declarations: string;
+  /** Parameters after the others, each with a comma before it. */
+  readonly params: string;
+  /** Statements that set what the kernel says. */
+  readonly code: string;
+}
+
 /** How a kernel reads the operands of a product. */
 export interface Operands {
   /** Ends the kernel's key. */

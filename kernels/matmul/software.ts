@@ -1,75 +1,98 @@
 import type { Gpu } from "../runtime/gpu.ts";
 import { roundUp } from "../runtime/kernel.ts";
-import { type Block, blockCounts, blockKernel, blockParams, type Lies } from "./block.ts";
-import { LANES } from "./image.ts";
-import { BLOCK_ROWS, type Operand, pack, packs, ROWS, STEPS } from "./pack.ts";
-import { addends, type Epilogue, type Layout, type Product } from "./problem.ts";
+import { type Block, blockCounts, blockKernel, blockParams, type Packings } from "./block.ts";
+import { BLOCK_SIDE } from "./image.ts";
+import { type Operand, pack, packs, type Panel, readsPacked, ROWS, STEPS } from "./pack.ts";
+import { addends, type Layout, type Product } from "./problem.ts";
 
 /** The block of these products. */
-export const BLOCK: Block = { rows: BLOCK_ROWS, quads: 2 };
+export const BLOCK: Block = { rows: BLOCK_SIDE, quads: 2 };
 
 /** How the operands of a layout lie. */
-export const LIES: Readonly<Record<Layout, Lies>> = {
+export const PACKINGS: Readonly<Record<Layout, Packings>> = {
   NT: ["along", "along"],
   NN: ["along", "across"],
   TN: ["across", "across"],
 };
 
-/** Whether this kernel takes a product: operands that can be packed, and 8 lanes to a subgroup. */
+/** Whether this kernel takes a product: operands that can be packed, and results that can be stored four by four. */
 export function softwareTakes(
-  { info }: Gpu,
-  product: Pick<Product, "layout" | "m" | "n" | "k">,
-): boolean {
-  return info.subgroupSize === LANES && operandsPack(product);
-}
-
-/** Whether both operands of a product can be packed, and results be stored four by four. */
-export function operandsPack(
+  gpu: Gpu,
   { layout, m, n, k }: Pick<Product, "layout" | "m" | "n" | "k">,
 ): boolean {
-  return n % 4 === 0 && packs({ rows: m, k, across: layout === "TN" }) &&
+  return readsPacked(gpu) && n % 4 === 0 && packs({ rows: m, k, across: layout === "TN" }) &&
     packs({ rows: n, k, across: layout !== "NT" });
 }
 
 /** A product on a processor that poses as a GPU with 8 lanes: parts of the operands are packed, and multiplied by `blockKernel`. */
 export function softwareProduct(product: Product): void {
-  const { layout, a, b, out, m, n, k, precision } = product;
-  const { gpu } = out;
-  const left: Operand = {
-    tensor: a,
-    first: 0,
-    rows: m,
-    k,
-    across: layout === "TN",
-    again: 1,
-    precision,
-  };
-  const right: Operand = {
-    tensor: b,
-    first: 0,
-    rows: n,
-    k,
-    across: layout !== "NT",
-    again: 4,
-    precision,
-  };
-  for (const [start, steps] of partsOf(k, STEPS)) {
-    const epilogue: Epilogue = {
+  const { layout, out, m, n, k } = product;
+  const right = rightOf(product);
+  const packRight = (panel: Panel) => pack("right operand", right, panel);
+  for (const part of packedParts(leftOf(product), n, ROWS, packRight)) {
+    const { start, steps, textures, extents, counts } = part;
+    const epilogue = {
       ...start === 0 ? product : { accumulate: true },
       activation: start + steps === k ? product.activation : undefined,
     };
-    const kernel = blockKernel(gpu, BLOCK, LIES[layout], "float32", epilogue);
+    out.gpu.run(
+      blockKernel(out.gpu, BLOCK, PACKINGS[layout], "float32", epilogue),
+      [...textures, ...addends(product), out],
+      blockParams({ m, n, ...extents }),
+      counts,
+    );
+  }
+}
+
+/** What of a product says how its operands lie in their buffers. */
+type Factors = Pick<Product, "layout" | "a" | "b" | "m" | "n" | "k" | "precision">;
+
+/** The left operand of a product. */
+export function leftOf({ layout, a, m, k, precision }: Factors): Operand {
+  return { tensor: a, first: 0, rows: m, k, across: layout === "TN", precision, again: 1 };
+}
+
+/** The right operand of a product, which begins at a number of its tensor. */
+export function rightOf({ layout, b, n, k, precision }: Factors, first = 0): Operand {
+  return { tensor: b, first, rows: n, k, across: layout !== "NT", precision, again: 4 };
+}
+
+/** A part of a product whose operands are in textures. */
+export interface PackedPart {
+  /** The first step of k. */
+  readonly start: number;
+  /** The number of steps. */
+  readonly steps: number;
+  /** What it is multiplied from, as `blockKernel` binds it; there until the next part is asked for. */
+  readonly textures: readonly [right: GPUTexture, left: GPUTexture];
+  /** Where it is in the result, for `blockParams`. */
+  readonly extents: { readonly quads: number; readonly row: number; readonly column: number };
+  /** Workgroups of `BLOCK`. */
+  readonly counts: [number, number];
+}
+
+/**
+ * The parts of a product, those of the first steps of k before the others.
+ *
+ * @param n Columns of the result.
+ * @param most Columns of a part.
+ * @param packRight Packs so many rows of the right operand, which are columns of the result.
+ */
+export function* packedParts(
+  left: Operand,
+  n: number,
+  most: number,
+  packRight: (panel: Panel) => GPUTexture,
+): Generator<PackedPart> {
+  for (const [start, steps] of partsOf(left.k, STEPS)) {
     const quads = roundUp(Math.ceil(steps / 4), BLOCK.quads);
     for (const lefts of packLeft(left, start, steps)) {
-      for (const [column, columns] of partsOf(n, ROWS)) {
-        const packed = pack("right operand", right, { row: column, rows: columns, start, steps });
+      for (const [column, columns] of partsOf(n, most)) {
+        const right = packRight({ row: column, rows: columns, start, steps });
         for (const [row, rows, texture] of lefts) {
-          gpu.run(
-            kernel,
-            [packed, texture, ...addends(product), out],
-            blockParams({ m, n, quads, row, column }),
-            blockCounts(BLOCK, rows, columns),
-          );
+          const counts = blockCounts(BLOCK, rows, columns);
+          const extents = { quads, row, column };
+          yield { start, steps, textures: [right, texture], extents, counts };
         }
       }
     }
@@ -80,7 +103,7 @@ export function softwareProduct(product: Product): void {
 const LEFTS = 8;
 
 /** All rows of a left operand, in a texture for each part, of which so many are there until the next ones are asked for. */
-export function* packLeft(
+function* packLeft(
   operand: Operand,
   start: number,
   steps: number,
