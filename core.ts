@@ -58,6 +58,7 @@ export * from "./kernels/token_counts.ts";
 
 export { type Batch, packPairs, packSamples, type Sample } from "./model/batch.ts";
 export {
+  type Asked,
   BatchDecoder,
   type DrawnToken,
   type Progress,

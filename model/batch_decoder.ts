@@ -17,6 +17,14 @@ const MOST_ROWS = 2048;
 /** Tokens that were drawn for a sequence. */
 export type Progress = readonly [sequence: Sequence, tokens: readonly DrawnToken[]];
 
+/** What says how much room a sequence needs. */
+export interface Asked {
+  /** Where the answer begins. */
+  readonly prompt: Pick<Prompt, "ids">;
+  /** How long it may become. */
+  readonly options: Pick<SequenceOptions, "maxNewTokens">;
+}
+
 /** A place for one sequence. */
 interface Slot {
   /** What it was given: ids, and keys where pictures are. */
@@ -124,11 +132,14 @@ export class BatchDecoder implements Disposable {
     return slot.sequence;
   }
 
-  /** Whether a prompt of so many tokens and its answer may join now. */
-  hasRoom(promptTokens: number, options: Pick<SequenceOptions, "maxNewTokens">): boolean {
+  /** Whether all of some prompts, each with its answer, may join now. */
+  hasRoom(asked: readonly Asked[]): boolean {
     const idle = this.#slots.flatMap(({ sequence }, slot) => sequence ? [] : this.#pages.of(slot));
-    const reach = this.#reach(promptTokens, options);
-    return this.free > 0 && pagesFor(reach) <= this.#pages.free + idle.length;
+    const pages = asked.reduce(
+      (sum, { prompt, options }) => sum + pagesFor(this.#reach(prompt.ids.length, options)),
+      0,
+    );
+    return asked.length <= this.free && pages <= this.#pages.free + idle.length;
   }
 
   /** Lets a sequence leave before its end. */

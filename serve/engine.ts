@@ -63,6 +63,9 @@ interface Waiting {
 const CHUNK_MS = 60;
 const MOST_TOKENS = 16;
 
+/** New pictures of several questions that are encoded together at most: the first question waits for all of them. */
+const MOST_PICTURES = 4;
+
 /** Answers questions with a model, several at the same time, in the order in which they came. */
 export class Engine implements AsyncDisposable {
   /** The model. */
@@ -197,7 +200,7 @@ export class Engine implements AsyncDisposable {
   async #run(): Promise<void> {
     await Promise.resolve(); // who asked gets the answer first
     try {
-      while (this.#admit() > 0) await this.#step();
+      while (this.#admit()) await this.#step();
     } catch (error) {
       if (error instanceof DeviceError) this.fault = error;
       for (const { answer } of this.#waiting.splice(0)) answer.fail(error);
@@ -224,22 +227,57 @@ export class Engine implements AsyncDisposable {
       if (sequence.finish) answer.end(sequence.finish);
       if (answer.finish) this.#leave(sequence);
     }
+    // a first token goes out before the next prompts are read, for which Deno waits without doing anything else
+    if (reading) await new Promise((resolve) => setTimeout(resolve));
   }
 
-  /** Gives free places to who waits; how many run. */
-  #admit(): number {
-    for (;;) {
-      const first = this.#waiting[0];
-      if (!first || !this.#batch.hasRoom(first.prompt.ids.length, first.options)) break;
-      const { answer, prompt, pictures, options } = first;
-      using seen = new DisposableStack();
-      const shown = this.pictures.see(pictures)
-        .map((features, i) => ({ key: pictures[i]!.key, features: seen.use(features) }));
-      const sequence = this.#batch.join(prompt, shown, options);
-      this.#waiting.shift(); // not before: what fails until here fails who waits
+  /** Gives free places to who waits; whether there is anything to do. */
+  #admit(): boolean {
+    const group = this.#next();
+    try {
+      this.#join(group);
+    } catch { // each alone, so that an error goes to whose it is
+      for (const one of group.filter((one) => this.#waiting.includes(one))) {
+        try {
+          this.#join([one]);
+        } catch (error) {
+          if (error instanceof DeviceError) throw error;
+          this.#cancel(one.answer);
+          one.answer.fail(error);
+        }
+      }
+    }
+    return this.running + this.waiting > 0;
+  }
+
+  /** The first of those who wait, as far as there is room and their new pictures are few. */
+  #next(): Waiting[] {
+    const group: Waiting[] = [];
+    for (const one of this.#waiting) {
+      const all = [...group, one];
+      const fresh = this.pictures.unseen(all.flatMap(({ pictures }) => pictures));
+      if (group.length > 0 && fresh.length > MOST_PICTURES || !this.#batch.hasRoom(all)) break;
+      group.push(one);
+    }
+    return group;
+  }
+
+  /** Gives places to some who wait, and encodes their new pictures together. */
+  #join(group: readonly Waiting[]): void {
+    using seen = new DisposableStack();
+    const features = this.pictures.see(group.flatMap(({ pictures }) => pictures));
+    features.forEach((one) => seen.use(one));
+    for (const waiting of group) {
+      const { answer, prompt, pictures, options } = waiting;
+      const shown = features.splice(0, pictures.length);
+      const sequence = this.#batch.join(
+        prompt,
+        shown.map((features, i) => ({ key: pictures[i]!.key, features })),
+        options,
+      );
+      this.#waiting.splice(this.#waiting.indexOf(waiting), 1); // not before: what fails until here fails who waits
       answer.cachedTokens = sequence.cachedTokens;
       this.#running.set(sequence, answer);
     }
-    return this.#running.size;
   }
 }

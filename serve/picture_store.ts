@@ -62,13 +62,18 @@ export class PictureStore implements Disposable {
     return await prepared;
   }
 
+  /** Those of some pictures that have yet to be encoded, each once. */
+  unseen(pictures: readonly Picture[]): Picture[] {
+    return [...new Map(pictures.map((picture) => [picture.key, picture])).values()]
+      .filter(({ key }) => !this.#features.get(key));
+  }
+
   /** Features of each picture, for the caller to dispose of. Those that are new are encoded together. */
   see(pictures: readonly Picture[]): Tensor[] {
     const { vlm } = this.#model;
     const { gpu } = vlm;
     const seen = new Map(pictures.map(({ key }) => [key, this.#features.get(key)]));
-    const fresh = [...new Map(pictures.map((picture) => [picture.key, picture])).values()]
-      .filter(({ key }) => !seen.get(key));
+    const fresh = this.unseen(pictures);
     using scope = gpu.scope();
     for (let i = 0; i < fresh.length; i += PICTURES) {
       const some = fresh.slice(i, i + PICTURES);

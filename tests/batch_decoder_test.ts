@@ -174,7 +174,9 @@ gpuTest("memory is shared by pages, and idle places give theirs away", async (gp
   }
   const join = (i: number) => batch.join(prompt(...asked[i]!), [], greedy(90));
   const [a, b] = [join(0), join(1)];
-  assertEquals([batch.hasRoom(20, greedy(44)), batch.hasRoom(20, greedy(90))], [true, false]);
+  const one = (tokens: number) => ({ prompt: prompt(3, 20), options: greedy(tokens) });
+  assertEquals([one(44), one(90)].map((each) => batch.hasRoom([each])), [true, false]);
+  assertEquals([[one(44)], [one(44), one(44)]].map((each) => batch.hasRoom(each)), [true, false]);
   assertThrows(() => join(2), ShapeError, "memory");
   assertEquals(batch.free, 2);
   await batch.step(1);

@@ -1,6 +1,8 @@
 import { assert, assertEquals, assertRejects, assertThrows } from "@std/assert";
 import { join } from "@std/path";
-import { DataError, OutOfMemoryError } from "../kernels/runtime/errors.ts";
+import { DataError, OutOfMemoryError, ShapeError } from "../kernels/runtime/errors.ts";
+import type { ChatModel } from "../data/vlm_folder.ts";
+import type { DrawnToken } from "../model/batch_decoder.ts";
 import { PICTURE } from "../model/prompt.ts";
 import { Answer, type Finish } from "../serve/answer.ts";
 import { ContextLengthError, Engine, type Question, QueueFullError } from "../serve/engine.ts";
@@ -96,9 +98,7 @@ gpuTest(
         alone.push(await gpu.read(features));
       }
       using store = new PictureStore(model, options);
-      const counts: number[] = [];
-      const encode = model.vlm.encodePictures.bind(model.vlm);
-      model.vlm.encodePictures = (bytes, count) => (counts.push(count), encode(bytes, count));
+      const counts = encodings(model);
       const check = async (shown: readonly number[]) => {
         for (const [i, features] of store.see(shown.map((i) => pictures[i]!)).entries()) {
           assertEquals(await gpu.read(features), alone[shown[i]!]);
@@ -134,6 +134,92 @@ gpuTest(
       "no memory",
     );
     engine.pictures[Symbol.dispose]();
+    assertEquals(gpu.memory.live, before, "bytes left in use");
+  },
+);
+
+/** Notes how many pictures are encoded at a time. */
+function encodings({ vlm }: ChatModel): number[] {
+  const counts: number[] = [];
+  const encode = vlm.encodePictures.bind(vlm);
+  vlm.encodePictures = (bytes, count) => (counts.push(count), encode(bytes, count));
+  return counts;
+}
+
+function shown(numbers: readonly number[], more: Partial<Question> = {}): Question {
+  const content = [...numbers.map(() => PICTURE), "?"];
+  const pictures = numbers.map(drawnPicture);
+  return question("", { turns: [{ role: "user", content }], pictures, ...more });
+}
+
+gpuTest(
+  "new pictures of questions that come together are encoded together, a few at a time",
+  async (gpu) => {
+    const before = gpu.memory.live;
+    {
+      using model = tinyChatModel(gpu);
+      const options = { slots: 6, capacity: 120, pictureBytes: 0 }; // nothing is kept
+      await using engine = new Engine(model, options);
+      const asked = [[1], [2, 3], [3], [4, 5], [], [1, 2, 3, 4, 5, 6], [7]];
+      const ask = async (numbers: readonly number[]) => {
+        const pieces = await Array.fromAsync(engine.ask(shown(numbers, { topLogprobs: 0 })));
+        return pieces.flatMap(({ tokens }) => tokens);
+      };
+      const alone: (readonly DrawnToken[])[] = [];
+      for (const numbers of asked) alone.push(await ask(numbers));
+      const counts = encodings(model);
+      const together = await Promise.all(asked.map(ask));
+      const idsOf = (tokens: readonly DrawnToken[]) => tokens.map(({ id }) => id);
+      assertEquals(together.map(idsOf), alone.map(idsOf));
+      const sureness = (tokens: readonly DrawnToken[]) => tokens[0]!.logprob!;
+      together.forEach((tokens, i) => {
+        const apart = alone.map((other) => Math.abs(sureness(other) - sureness(tokens)));
+        assert(apart[i]! < 1e-5);
+        assertEquals(apart.indexOf(Math.min(...apart)), i, "of the answers alone that to the same");
+      });
+      assertEquals(counts, [3, 2, 6, 1]);
+    }
+    assertEquals(gpu.memory.live, before, "bytes left in use");
+  },
+);
+
+gpuTest("a first token goes out before the next pictures are encoded", async (gpu) => {
+  using model = tinyChatModel(gpu);
+  await using engine = new Engine(model, { slots: 8, capacity: 120 });
+  const counts = encodings(model);
+  const [first] = Array.from({ length: 8 }, (_, i) => engine.ask(shown([i], { topLogprobs: 0 })));
+  await first![Symbol.asyncIterator]().next();
+  assertEquals(counts, [4]);
+});
+
+gpuTest(
+  "of questions whose pictures are encoded together one may be broken or leave",
+  async (gpu) => {
+    const before = gpu.memory.live;
+    {
+      using model = tinyChatModel(gpu);
+      await using engine = new Engine(model, { slots: 4, capacity: 120, pictureBytes: 0 });
+      const alone = await textOf(engine.ask(shown([3])));
+      const counts = encodings(model);
+      const broken = { key: "broken", pixels: new Uint8Array(8) };
+      const [first, second, third, fourth] = [
+        engine.ask(shown([1])),
+        engine.ask(shown([2], { pictures: [broken] })),
+        engine.ask(shown([3])),
+        engine.ask(shown([4], { maxNewTokens: 80 })),
+      ] as const;
+      first.cancel(); // before it has joined
+      const started = fourth[Symbol.asyncIterator]();
+      await Promise.all([
+        assertRejects(() => textOf(second), ShapeError),
+        started.next().then(() => started.return()),
+        textOf(third).then((text) => assertEquals(text, alone)),
+      ]);
+      assertEquals(counts, [3, 1, 1, 1]); // together, and as that failed, each alone
+      await engine.drain();
+      assertEquals([engine.running, engine.waiting, engine.fault], [0, 0, undefined]);
+      assertEquals(await textOf(engine.ask(shown([3]))), alone);
+    }
     assertEquals(gpu.memory.live, before, "bytes left in use");
   },
 );
