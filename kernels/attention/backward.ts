@@ -147,7 +147,8 @@ function backwardKernel(
     ][])
   }
   }`;
-  const body = `${blockRows(rows)}
+  const body = () =>
+    `${blockRows(rows)}
   let stride = (p.heads + 2u * p.kv_heads) * ${vecs}u;
   let group_heads = p.heads / p.kv_heads;
   let c = lane % ${across}u;
@@ -158,8 +159,8 @@ function backwardKernel(
   let v = k + p.kv_heads * ${vecs}u;
   ${lines(4 * wide, (i) => `var x${i >> 2}_${i & 3} = vec4f();`)}
   ${
-    ofKeys
-      ? `${lines(4 * wide, (i) => `var y${i >> 2}_${i & 3} = vec4f();`)}
+      ofKeys
+        ? `${lines(4 * wide, (i) => `var y${i >> 2}_${i & 3} = vec4f();`)}
   let begin = ${causal ? "first" : "tile.z"};
   let end = select(begin, tile.w, count > 0u);
   ${loadOwn("a1", key("first + row"))}
@@ -167,7 +168,7 @@ function backwardKernel(
   for (var head = kv_head * group_heads; head < (kv_head + 1u) * group_heads; head++) { ${passing} }
   ${store("k", "x", " * p.scale")}
   ${store("v", "y", "")}`
-      : `let head = workgroup.y;
+        : `let head = workgroup.y;
   let begin = tile.z;
   let end = select(begin, ${causal ? "first + count" : "tile.w"}, count > 0u);
   ${loadOwn("a1", query("first + row"))}
@@ -176,7 +177,7 @@ function backwardKernel(
   ${ownStatistics("delta")}
   ${passing}
   ${store(`head * ${vecs}u`, "x", " * p.scale")}`
-  }`;
+    }`;
   return gpu.kernel(`attention_d${side}/${headDim}${causal ? "/causal" : ""}`, () => `
 struct Params { heads: u32, kv_heads: u32, scale: f32, accumulate: u32 }
 @group(0) @binding(0) var<storage, read> qkv: array<vec4f>;
@@ -192,7 +193,7 @@ var<workgroup> b1: array<vec4f, ${columns * pitch}>;
 var<workgroup> b2: array<vec4f, ${columns * pitch}>;
 var<workgroup> ds: array<vec4f, ${columns * down}>;
 ${ofKeys ? `var<workgroup> weights: array<vec4f, ${columns * down}>;` : ""}
-${entry(gpu, size, body)}`);
+${entry(gpu, size, body())}`);
 }
 
 /** Computes the gradient of an attention's packed queries, keys and values. */

@@ -74,7 +74,8 @@ function tiledKernel(gpu: Gpu, headDim: number, together: number): Kernel {
   const vecs = headDim / 4;
   const parts = Math.floor(SIZE / vecs);
   const heads = (f: (g: number) => string): string => lines(together, f);
-  const body = `${share(vecs, together, SIZE)}
+  const body = () =>
+    `${share(vecs, together, SIZE)}
   let d = lane % ${vecs}u;
   let part = lane / ${vecs}u;
   for (var i = lane; i < ${together * vecs}u; i += ${SIZE}u) {
@@ -91,10 +92,10 @@ function tiledKernel(gpu: Gpu, headDim: number, together: number): Kernel {
       ${heads((g) => `s${g} += dot(x, q[${g * vecs}u + i]);`)}
     }
     ${
-    heads((g) =>
-      `s${g} = select(-1e30, s${g}, start + lane < end); weights[${g * SIZE}u + lane] = s${g};`
-    )
-  }
+      heads((g) =>
+        `s${g} = select(-1e30, s${g}, start + lane < end); weights[${g * SIZE}u + lane] = s${g};`
+      )
+    }
     workgroupBarrier();
     if (lane < ${together * 8}u) {
       var top = weights[lane * 8u];
@@ -103,8 +104,8 @@ function tiledKernel(gpu: Gpu, headDim: number, together: number): Kernel {
     }
     workgroupBarrier();
     ${
-    heads((g) =>
-      `{
+      heads((g) =>
+        `{
       var top = m${g};
       for (var i = 0u; i < 8u; i++) { top = max(top, tops[${g * 8}u + i]); }
       let shrink = exp(m${g} - top);
@@ -113,8 +114,8 @@ function tiledKernel(gpu: Gpu, headDim: number, together: number): Kernel {
       o${g} *= shrink;
       weights[${g * SIZE}u + lane] = exp(s${g} - top);
     }`
-    )
-  }
+      )
+    }
     workgroupBarrier();
     if (part < ${parts}u) {
       for (var i = part; i < min(${SIZE}u, end - start); i += ${parts}u) {
@@ -124,8 +125,8 @@ function tiledKernel(gpu: Gpu, headDim: number, together: number): Kernel {
     }
   }
   ${
-    heads((g) =>
-      `workgroupBarrier();
+      heads((g) =>
+        `workgroupBarrier();
   pieces[lane] = o${g};
   weights[lane] = l${g};
   workgroupBarrier();
@@ -137,15 +138,15 @@ function tiledKernel(gpu: Gpu, headDim: number, together: number): Kernel {
     out[at * ${vecs}u + lane] = sum / select(l, 1.0, p.splits > 1u);
     if (lane == 0u) { sums[at] = vec2f(m${g}, l); }
   }`
-    )
-  }`;
+      )
+    }`;
   return gpu.kernel(`attention_decode/${headDim}/${together}`, () =>
     `${PARAMS}
 var<workgroup> q: array<vec4f, ${together * vecs}>;
 var<workgroup> weights: array<f32, ${together * SIZE}>;
 var<workgroup> tops: array<f32, ${together * 8}>;
 var<workgroup> pieces: array<vec4f, ${SIZE}>;
-${entry(gpu, SIZE, body)}`);
+${entry(gpu, SIZE, body())}`);
 }
 
 /** Keys that pass at a time in the lanes family. */
@@ -159,16 +160,17 @@ function lanesKernel(gpu: Gpu, headDim: number, together: number): Kernel {
   const ownVecs = (f: (i: number) => string): string => lines(own, f);
   const sum = (f: (i: number) => string): string =>
     Array.from({ length: own }, (_, i) => f(i)).join(" + ");
-  const body = `${share(vecs, together, KEYS)}
+  const body = () =>
+    `${share(vecs, together, KEYS)}
   ${ownVecs((i) => `let d${i} = min(lane + ${i * LANES}u, ${vecs - 1}u);`)}
   ${
-    heads((g) =>
-      ownVecs((i) =>
-        `let q${g}_${i} = select(vec4f(), qkv[row * stride + (head + ${g}u) * ${vecs}u + d${i}] * p.scale, ` +
-        `lane + ${i * LANES}u < ${vecs}u); var o${g}_${i} = vec4f();`
-      ) + `var m${g} = -1e30; var l${g} = 0.0;`
-    )
-  }
+      heads((g) =>
+        ownVecs((i) =>
+          `let q${g}_${i} = select(vec4f(), qkv[row * stride + (head + ${g}u) * ${vecs}u + d${i}] * p.scale, ` +
+          `lane + ${i * LANES}u < ${vecs}u); var o${g}_${i} = vec4f();`
+        ) + `var m${g} = -1e30; var l${g} = 0.0;`
+      )
+    }
   for (var first = begin; first < end; first = (first / ${PAGE_SIZE}u + 1u) * ${PAGE_SIZE}u) {
   ${base("first")}
   for (var start = first; start < min(end, (page + 1u) * ${PAGE_SIZE}u); start += ${KEYS}u) {
@@ -176,15 +178,15 @@ function lanesKernel(gpu: Gpu, headDim: number, together: number): Kernel {
     ${keys((j) => ownVecs((i) => `let k${j}_${i} = keys[key${j} + d${i}];`))}
     ${keys((j) => ownVecs((i) => `let v${j}_${i} = values[key${j} + d${i}];`))}
     ${
-    heads((g) =>
-      `{
+      heads((g) =>
+        `{
       ${
-        keys((j) =>
-          `let s${j} = select(-1e30, subgroupAdd(${
-            sum((i) => `dot(k${j}_${i}, q${g}_${i})`)
-          }), start + ${j}u < end);`
-        )
-      }
+          keys((j) =>
+            `let s${j} = select(-1e30, subgroupAdd(${
+              sum((i) => `dot(k${j}_${i}, q${g}_${i})`)
+            }), start + ${j}u < end);`
+          )
+        }
       var top = m${g};
       ${keys((j) => `top = max(top, s${j});`)}
       let shrink = exp(m${g} - top);
@@ -192,34 +194,34 @@ function lanesKernel(gpu: Gpu, headDim: number, together: number): Kernel {
       l${g} *= shrink;
       ${ownVecs((i) => `o${g}_${i} *= shrink;`)}
       ${
-        keys((j) =>
-          `let w${j} = exp(s${j} - top); l${g} += w${j}; ${
-            ownVecs((i) => `o${g}_${i} += w${j} * v${j}_${i};`)
-          }`
-        )
-      }
+          keys((j) =>
+            `let w${j} = exp(s${j} - top); l${g} += w${j}; ${
+              ownVecs((i) => `o${g}_${i} += w${j} * v${j}_${i};`)
+            }`
+          )
+        }
     }`
-    )
-  }
+      )
+    }
   }
   }
   ${
-    heads((g) =>
-      `{
+      heads((g) =>
+        `{
     let at = (row * p.heads + head + ${g}u) * p.splits + workgroup.z;
     let r = 1.0 / select(l${g}, 1.0, p.splits > 1u);
     ${
-        ownVecs((i) =>
-          `if (lane + ${i * LANES}u < ${vecs}u) { out[at * ${vecs}u + d${i}] = o${g}_${i} * r; }`
-        )
-      }
+          ownVecs((i) =>
+            `if (lane + ${i * LANES}u < ${vecs}u) { out[at * ${vecs}u + d${i}] = o${g}_${i} * r; }`
+          )
+        }
     if (lane == 0u) { sums[at] = vec2f(m${g}, l${g}); }
   }`
-    )
-  }`;
+      )
+    }`;
   return gpu.kernel(
     `attention_decode_lanes/${headDim}/${together}`,
-    () => `${PARAMS}${entry(gpu, LANES, body)}`,
+    () => `${PARAMS}${entry(gpu, LANES, body())}`,
   );
 }
 

@@ -31,7 +31,8 @@ function forwardKernel(
 ): Kernel {
   const { rows, columns, across, down, size, vecs, pitch } = block;
   const each = columns / across, wide = vecsEach(block);
-  const body = `${blockRows(rows)}
+  const body = () =>
+    `${blockRows(rows)}
   let head = workgroup.y;
   let stride = (p.heads + 2u * p.kv_heads) * ${vecs}u;
   let q = head * ${vecs}u;
@@ -52,12 +53,12 @@ function forwardKernel(
     ${dotProducts(block, [["s", "a", "b"]])}
     var top = m;
     ${
-    lines(each, (j) => {
-      const key = `start + c + ${j * across}u`;
-      const seen = causal ? `vec4u(${key}) <= own_keys` : `vec4<bool>(${key} < end)`;
-      return `s${j} = select(vec4f(-1e30), s${j}, ${seen}); top = max(top, s${j});`;
-    })
-  }
+      lines(each, (j) => {
+        const key = `start + c + ${j * across}u`;
+        const seen = causal ? `vec4u(${key}) <= own_keys` : `vec4<bool>(${key} < end)`;
+        return `s${j} = select(vec4f(-1e30), s${j}, ${seen}); top = max(top, s${j});`;
+      })
+    }
     parts[c * ${down}u + r] = top;
     workgroupBarrier();
     ${lines(across, (i) => `top = max(top, parts[${i * down}u + r]);`)}
@@ -65,9 +66,14 @@ function forwardKernel(
     m = top;
     l *= shrink;
     ${
-    lines(each, (j) =>
-      `s${j} = exp(s${j} - m); l += s${j}; weights[(c + ${j * across}u) * ${down}u + r] = s${j};`)
-  }
+      lines(
+        each,
+        (j) =>
+          `s${j} = exp(s${j} - m); l += s${j}; weights[(c + ${
+            j * across
+          }u) * ${down}u + r] = s${j};`,
+      )
+    }
     ${lines(4 * wide, (i) => `o${i >> 2}_${i & 3} *= shrink.${"xyzw"[i & 3]};`)}
     ${loadRows(block, "b", "seen[(start + row) * key_stride + v + d]", columns, "end - start")}
     workgroupBarrier();
@@ -79,19 +85,19 @@ function forwardKernel(
   l = vec4f();
   ${lines(across, (i) => `l += parts[${i * down}u + r];`)}
   ${
-    lines(4, (i) =>
-      `if (r * 4u + ${i}u < count) {
+      lines(4, (i) =>
+        `if (r * 4u + ${i}u < count) {
     let row = first + r * 4u + ${i}u;
     ${
-        lines(wide, (v) =>
-          `if (c + ${v * across}u < ${vecs}u) { ` +
-          `out[(row * p.heads + head) * ${vecs}u + c + ${v * across}u] = o${v}_${i} / l.${
-            "xyzw"[i]
-          }; }`)
-      }
+          lines(wide, (v) =>
+            `if (c + ${v * across}u < ${vecs}u) { ` +
+            `out[(row * p.heads + head) * ${vecs}u + c + ${v * across}u] = o${v}_${i} / l.${
+              "xyzw"[i]
+            }; }`)
+        }
     if (c == 0u) { lse[row * p.heads + head] = m[${i}] + log(l[${i}]); }
   }`)
-  }`;
+    }`;
   const key = `attention/${headDim}${causal ? "/causal" : ""}${cached ? "/cached" : ""}`;
   return gpu.kernel(key, () => `
 struct Params { heads: u32, kv_heads: u32, scale: f32 }
@@ -105,7 +111,7 @@ var<workgroup> a: array<vec4f, ${rows * pitch}>;
 var<workgroup> b: array<vec4f, ${columns * pitch}>;
 var<workgroup> weights: array<vec4f, ${columns * down}>;
 var<workgroup> parts: array<vec4f, ${across * down}>;
-${entry(gpu, size, body)}`);
+${entry(gpu, size, body())}`);
 }
 
 /** See `AttentionForward`. */

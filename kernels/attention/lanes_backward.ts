@@ -44,7 +44,7 @@ function backwardKernel(
       if (p.accumulate == 1u) { x += grad[at]; }
       grad[at] = x;
     }`;
-  const loop = `
+  const loop = () => `
   for (var start = begin; start < end; start += ${LANES}u) {
     let row = min(start + lane, end - 1u);
     ${rowTexel("at", "row", "stride")}
@@ -69,7 +69,8 @@ function backwardKernel(
     ${passing(vecs, first, (d, c, j, x) => `x${d}.${c} += ${x} * t${j};`)}
     ${ofKeys ? passing(vecs, second, (d, c, j, x) => `y${d}.${c} += ${x} * s${j};`) : ""}
   }`;
-  const body = `${LANE_ROWS}
+  const body = () =>
+    `${LANE_ROWS}
   let stride = (p.heads + 2u * p.kv_heads) * ${vecs}u;
   let group_heads = p.heads / p.kv_heads;
   let kv_head = ${ofKeys ? "workgroup.y" : "workgroup.y / group_heads"};
@@ -82,16 +83,16 @@ function backwardKernel(
   ${lines(vecs, (d) => `let b${d} = ${ofKeys ? value("at_own")(d) : gradient("at_dy")(d)};`)}
   ${lines(vecs, (d) => `var x${d} = vec4f();${ofKeys ? ` var y${d} = vec4f();` : ""}`)}
   ${
-    ofKeys
-      ? `let begin = ${causal ? "first" : "tile.z"};
+      ofKeys
+        ? `let begin = ${causal ? "first" : "tile.z"};
   let end = select(begin, tile.w, count > 0u);
-  for (var head = kv_head * group_heads; head < (kv_head + 1u) * group_heads; head++) { ${loop} }`
-      : `let begin = tile.z;
+  for (var head = kv_head * group_heads; head < (kv_head + 1u) * group_heads; head++) { ${loop()} }`
+        : `let begin = tile.z;
   let end = select(begin, ${causal ? "first + count" : "tile.w"}, count > 0u);
   let lse_own = lse[own_row * p.heads + head];
   let delta_own = delta[own_row * p.heads + head];
-  ${loop}`
-  }
+  ${loop()}`
+    }
   if (own < first + count) {
     ${store(ofKeys ? "k" : `head * ${vecs}u`, "x", "p.scale")}
     ${ofKeys ? store("v", "y", "1.0") : ""}
@@ -105,7 +106,7 @@ struct Params { heads: u32, kv_heads: u32, scale: f32, vecs: u32, accumulate: u3
 @group(0) @binding(4) var<storage, read> delta: array<f32>;
 @group(0) @binding(5) var<storage, read_write> grad: array<vec4f>;
 @group(0) @binding(6) var<uniform> p: Params;
-${entry(gpu, LANES, body)}`);
+${entry(gpu, LANES, body())}`);
 }
 
 /** Computes the gradient of an attention's packed queries, keys and values. */

@@ -17,7 +17,8 @@ import { type AttentionForward, type AttentionOptions, keyColumns, lines } from 
 /** A lane has a query of one head; see `forwardKernel` of the tiled family for the sums. */
 function forwardKernel(gpu: Gpu, { headDim, causal }: AttentionOptions, cached: boolean): Kernel {
   const vecs = headDim / 4;
-  const body = `${LANE_ROWS}
+  const body = () =>
+    `${LANE_ROWS}
   let head = workgroup.y;
   let stride = (p.heads + 2u * p.kv_heads) * ${vecs}u;
   let q = head * ${vecs}u;
@@ -32,17 +33,17 @@ function forwardKernel(gpu: Gpu, { headDim, causal }: AttentionOptions, cached: 
     ${rowTexel("at", "min(start + lane, end - 1u)", "key_stride")}
     ${perLane((j) => `var s${j} = 0.0;`)}
     ${
-    passing(
-      vecs,
-      (d) => texel("seen", "at", "k", d),
-      (d, c, j, value) => `s${j} += ${value} * q${d}.${c};`,
-    )
-  }
+      passing(
+        vecs,
+        (d) => texel("seen", "at", "k", d),
+        (d, c, j, value) => `s${j} += ${value} * q${d}.${c};`,
+      )
+    }
     ${
-    perLane((j) =>
-      `s${j} = select(-1e30, s${j}, start + ${j}u ${causal ? "<= own + shift" : "< end"});`
-    )
-  }
+      perLane((j) =>
+        `s${j} = select(-1e30, s${j}, start + ${j}u ${causal ? "<= own + shift" : "< end"});`
+      )
+    }
     let top = max(max(max(max(s0, s1), max(s2, s3)), max(max(s4, s5), max(s6, s7))), m);
     let shrink = exp(m - top);
     m = top;
@@ -50,12 +51,12 @@ function forwardKernel(gpu: Gpu, { headDim, causal }: AttentionOptions, cached: 
     l = l * shrink + (((s0 + s1) + (s2 + s3)) + ((s4 + s5) + (s6 + s7)));
     ${lines(vecs, (d) => `o${d} *= shrink;`)}
     ${
-    passing(
-      vecs,
-      (d) => texel("seen", "at", "v", d),
-      (d, c, j, value) => `o${d}.${c} += ${value} * s${j};`,
-    )
-  }
+      passing(
+        vecs,
+        (d) => texel("seen", "at", "v", d),
+        (d, c, j, value) => `o${d}.${c} += ${value} * s${j};`,
+      )
+    }
   }
   if (own < first + count) {
     let at = own * p.heads + head;
@@ -72,7 +73,7 @@ struct Params { heads: u32, kv_heads: u32, scale: f32 }
 @group(0) @binding(3) var<storage, read_write> out: array<vec4f>;
 @group(0) @binding(4) var<storage, read_write> lse: array<f32>;
 @group(0) @binding(5) var<uniform> p: Params;
-${entry(gpu, LANES, body)}`);
+${entry(gpu, LANES, body())}`);
 }
 
 /** See `AttentionForward`. */

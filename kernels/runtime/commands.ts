@@ -10,12 +10,14 @@ export class Commands {
   /** Kernels recorded, and times that commands were sent. */
   readonly counts = { dispatches: 0, submits: 0 };
   readonly #device: GPUDevice;
+  readonly #mostWorkgroups: number;
   #encoder: GPUCommandEncoder | undefined;
   #pass: GPUComputePassEncoder | undefined;
 
   /** No commands yet. */
   constructor(device: GPUDevice) {
     this.#device = device;
+    this.#mostWorkgroups = device.limits.maxComputeWorkgroupsPerDimension;
   }
 
   /** Where copies are recorded. */
@@ -93,7 +95,7 @@ export class Commands {
 
   /** As many workgroups or a few more, in two dimensions where one does not hold them. */
   #fold(count: number): readonly [x: number, y?: number, z?: number] {
-    const most = this.#device.limits.maxComputeWorkgroupsPerDimension;
+    const most = this.#mostWorkgroups;
     if (count <= most) return [count];
     const y = Math.ceil(count / most);
     return [Math.ceil(count / y), y];

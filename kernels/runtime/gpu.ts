@@ -58,6 +58,7 @@ export class Gpu implements Disposable {
   readonly #commands: Commands;
   readonly #ahead: CompileAhead | undefined;
   readonly #freed: GPUTexture[] = [];
+  readonly #mostBytes: number;
   #readbacks = 0;
 
   /** For `open`. */
@@ -65,6 +66,7 @@ export class Gpu implements Disposable {
     this.device = device;
     this.info = info;
     this.#ahead = ahead;
+    this.#mostBytes = device.limits.maxStorageBufferBindingSize;
     this.#memory = new MemoryPool(device);
     this.#faults = new Faults(device, info.name, this.#memory);
     this.#pipelines = new Pipelines(device, info, (kernel) => this.onCompile?.(kernel));
@@ -144,7 +146,7 @@ export class Gpu implements Disposable {
 
   #allocate(shape: readonly number[], dtype: Dtype, label: string, idle = false): Tensor {
     const bytes = sizeOf(shape) * DTYPE_BYTES[dtype];
-    const most = this.device.limits.maxStorageBufferBindingSize;
+    const most = this.#mostBytes;
     if (!(bytes > 0)) throw new ShapeError(`A tensor cannot have the shape [${shape}] (${label}).`);
     if (bytes > most) {
       throw new OutOfMemoryError(

@@ -7,6 +7,7 @@ export class Parameters {
   /** Where they are on the device. */
   readonly buffer: GPUBuffer;
   readonly #device: GPUDevice;
+  readonly #align: number;
   readonly #words = new Uint32Array(BYTES / 4);
   readonly #places = new Map<string, number>();
   #end = 0;
@@ -14,6 +15,7 @@ export class Parameters {
   /** No parameters yet. */
   constructor(device: GPUDevice) {
     this.#device = device;
+    this.#align = device.limits.minUniformBufferOffsetAlignment;
     const usage = GPUBufferUsage.UNIFORM | GPUBufferUsage.COPY_DST;
     this.buffer = device.createBuffer({ size: BYTES, usage, label: "parameters" });
   }
@@ -30,7 +32,7 @@ export class Parameters {
     if (place === undefined) {
       this.#places.set(key, place = this.#end);
       this.#words.set(params, place / 4);
-      this.#end += roundUp(4 * params.length, this.#device.limits.minUniformBufferOffsetAlignment);
+      this.#end += roundUp(4 * params.length, this.#align);
     }
     return place;
   }

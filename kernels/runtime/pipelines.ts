@@ -34,6 +34,7 @@ export class Pipelines {
   /** The parameters of the kernels that have been bound since the last submission. */
   readonly parameters: Parameters;
   readonly #device: GPUDevice;
+  readonly #mostBound: number;
   readonly #info: AdapterInfo;
   readonly #heard: (kernel: Compiling) => void;
   readonly #kernels = new Map<string, Kernel>();
@@ -46,6 +47,7 @@ export class Pipelines {
   /** No kernels yet; `heard` will hear of each one before it is compiled. */
   constructor(device: GPUDevice, info: AdapterInfo, heard: (kernel: Compiling) => void) {
     this.#device = device;
+    this.#mostBound = device.limits.maxStorageBufferBindingSize;
     this.#info = info;
     this.#heard = heard;
     this.parameters = new Parameters(device);
@@ -62,35 +64,21 @@ export class Pipelines {
   bind(kernel: Kernel, bindings: readonly Binding[], params: readonly number[]): BoundKernel {
     const { id, pipeline, layout } = this.#compile(kernel);
     let key = `${id}`;
-    const resources: GPUBindingResource[] = [];
-    for (const binding of bindings) {
-      if (binding instanceof Tensor) {
-        const { buffer, id } = binding.storage;
-        const { offset } = binding;
-        const size = this.#boundSize(binding);
-        key += `,${id}:${offset}:${size}`;
-        resources.push({ buffer, offset, size });
-      } else {
-        let texture = this.#textureIds.get(binding);
-        if (!texture) this.#textureIds.set(binding, texture = ++this.#ids);
-        key += `,t${texture}`;
-        resources.push(binding.createView());
-      }
-    }
-    const offsets = params.length > 0 ? [this.parameters.place(params)] : [];
-    if (params.length > 0) {
-      const { buffer } = this.parameters;
-      resources.push({ buffer, size: roundUp(params.length * 4, 16) });
-    }
+    for (const binding of bindings) key += this.#keyOf(binding);
     const group = this.#bindGroups.get(key, () => {
       this.made.bindGroups++;
+      const resources = bindings.map((binding) => this.#resourceOf(binding));
+      if (params.length > 0) {
+        const { buffer } = this.parameters;
+        resources.push({ buffer, size: roundUp(params.length * 4, 16) });
+      }
       return this.#device.createBindGroup({
         label: kernel.name,
         layout,
         entries: resources.map((resource, binding) => ({ binding, resource })),
       });
     });
-    return { pipeline, group, offsets };
+    return { pipeline, group, offsets: params.length > 0 ? [this.parameters.place(params)] : [] };
   }
 
   /** The kernels that have been compiled since this was asked last. */
@@ -104,11 +92,26 @@ export class Pipelines {
     this.#bindGroups.trim();
   }
 
+  #keyOf(binding: Binding): string {
+    if (binding instanceof Tensor) {
+      return `,${binding.storage.id}:${binding.offset}:${this.#boundSize(binding)}`;
+    }
+    let texture = this.#textureIds.get(binding);
+    if (!texture) this.#textureIds.set(binding, texture = ++this.#ids);
+    return `,t${texture}`;
+  }
+
+  #resourceOf(binding: Binding): GPUBindingResource {
+    if (!(binding instanceof Tensor)) return binding.createView();
+    const { storage: { buffer }, offset } = binding;
+    return { buffer, offset, size: this.#boundSize(binding) };
+  }
+
   /** Bytes of a tensor that a kernel sees: with what its storage was rounded up by, so that tensors of nearly one size share bindings. */
   #boundSize({ storage, offset, bytes }: Tensor): number {
     const size = Math.min(roundUp(bytes, 16), storage.bytes - offset);
-    const { maxStorageBufferBindingSize: most } = this.#device.limits;
-    const whole = offset === 0 && storage.bytes <= most && sizeClass(size) === storage.bytes;
+    const whole = offset === 0 && storage.bytes <= this.#mostBound &&
+      sizeClass(size) === storage.bytes;
     return whole ? storage.bytes : size;
   }
 
