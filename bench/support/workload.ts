@@ -145,7 +145,7 @@ export class TrainingStep implements Disposable {
       using seed = this.#optimizer.seed();
       tape.backward(auxLoss ? [loss, auxLoss] : [loss], seed);
     }
-    this.#optimizer.step({ projector: 1e-5, language: 1e-5 });
+    using _outcome = this.#optimizer.step({ projector: 1e-5, language: 1e-5 });
     this.vlm.parameters.zeroGradients();
   }
 

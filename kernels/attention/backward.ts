@@ -114,7 +114,7 @@ function backwardKernel(
       XYZW.map((_, i) => `${name}[min(first + r * 4u + ${i}u, tile.w - 1u) * p.heads + head]`)
         .join()
     });`;
-  const passing = `
+  const passing = () => `
   for (var start = begin; start < end; start += ${columns}u) {
     workgroupBarrier();
     ${load("b1", ofKeys ? query("start + row") : key("start + row"))}
@@ -165,7 +165,7 @@ function backwardKernel(
   let end = select(begin, tile.w, count > 0u);
   ${loadOwn("a1", key("first + row"))}
   ${loadOwn("a2", value("first + row"))}
-  for (var head = kv_head * group_heads; head < (kv_head + 1u) * group_heads; head++) { ${passing} }
+  for (var head = kv_head * group_heads; head < (kv_head + 1u) * group_heads; head++) { ${passing()} }
   ${store("k", "x", " * p.scale")}
   ${store("v", "y", "")}`
         : `let head = workgroup.y;
@@ -175,7 +175,7 @@ function backwardKernel(
   ${loadOwn("a2", gradient("first + row"))}
   ${ownStatistics("lse")}
   ${ownStatistics("delta")}
-  ${passing}
+  ${passing()}
   ${store(`head * ${vecs}u`, "x", " * p.scale")}`
     }`;
   return gpu.kernel(`attention_d${side}/${headDim}${causal ? "/causal" : ""}`, () => `
