@@ -128,10 +128,13 @@ folderTest("a run that stops in the middle of an epoch goes on to the last bit",
   ) => ["--save_weight", n, "--accumulation_steps", "2", "--learning_rate", "1e-3"];
   assertEquals(await sft([...flags, ...name("whole")]), 0);
   assertEquals(await sft([...flags, ...name("parts"), "--max_steps", "1"]), 0);
-  assertEquals(
-    await sft([...flags, ...name("parts"), "--max_steps", "4", "--from_resume", "1"]),
-    0,
-  );
+  for (let i = 0; i < 2; i++) { // the second time nothing is left to do
+    assertEquals(
+      await sft([...flags, ...name("parts"), "--max_steps", "4", "--from_resume", "1"]),
+      0,
+    );
+    assertEquals((await metricsOf(dir, "parts")).map(({ step }) => step), [1, 2, 3, 4]);
+  }
   assertEquals(await sft([...flags, ...name("parts"), "--from_resume", "1"]), 0);
   const whole = await metricsOf(dir, "whole"), parts = await metricsOf(dir, "parts");
   assertEquals(
@@ -155,6 +158,21 @@ folderTest("a run that stops in the middle of an epoch goes on to the last bit",
   await Deno.writeTextFile(data, await Deno.readTextFile(data) + await Deno.readTextFile(data));
   await assertRejects(() => sft(resumed), GlimpseError, "rows was 8 and is 16");
 });
+
+folderTest(
+  "a run that learns nothing fails, and leaves the weights that are there",
+  async (dir) => {
+    const flags = [...SIZE, "--root", dir, "--epochs", "1", "--on_bad_sample", "skip"];
+    const weights = join(dir, "out", "pretrain_vlm_64.pth");
+    await Deno.writeTextFile(weights, "those of another run");
+    await assertRejects(
+      () => pretrain([...flags, "--images_path", join(dir, "nowhere")]),
+      GlimpseError,
+      "nothing is saved: no sample has an answer to learn",
+    );
+    assertEquals(await Deno.readTextFile(weights), "those of another run");
+  },
+);
 
 folderTest("a run in float16 goes on to the last bit, in no other precision", async (dir) => {
   if (!(await testGpu()).info.float16) return;

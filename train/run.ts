@@ -2,7 +2,7 @@ import { join } from "@std/path";
 import type { LoadedBatch } from "../data/loader.ts";
 import { openGpu } from "../data/open_gpu.ts";
 import { tuningOf } from "../kernels/matmul/choose.ts";
-import { DeviceError } from "../kernels/runtime/errors.ts";
+import { DataError, DeviceError } from "../kernels/runtime/errors.ts";
 import config from "../deno.json" with { type: "json" };
 import { Checkpoints, type RunState } from "./checkpoint.ts";
 import { openClipTask } from "./clip_task.ts";
@@ -159,11 +159,13 @@ class TrainingRun implements Disposable {
 
   async #train(signal: AbortSignal): Promise<RunResult> {
     const { epochs, maxSteps = Infinity, saveInterval, sampleEvery } = this.#settings;
-    const { epoch, step } = this.#parts.start;
+    const { epoch, step, updates: begun } = this.#parts.start;
     const { stepsPerEpoch } = this.#data.train;
+    const enough = begun >= maxSteps;
     let [interrupted, due] = [false, false];
-    let end: RunState["state"] = "finished";
-    for await (const placed of this.#data.train.batches({ epoch, step, epochs })) {
+    let end: RunState["state"] = enough ? "stopped" : "finished";
+    const batches = enough ? [] : this.#data.train.batches({ epoch, step, epochs });
+    for await (const placed of batches) {
       this.#mention(placed);
       const before = this.#trainer.updates;
       using features = await this.#task.features(placed.batch);
@@ -174,6 +176,7 @@ class TrainingRun implements Disposable {
       if (updated) this.#unsaved = placed;
       this.#show(read);
       const last = placed.epoch + 1 === epochs && batch === stepsPerEpoch;
+      if (last && updates === 0) throw new DataError(nothingLearnt(this.#settings));
       interrupted = (await this.#ranks.sum(Float64Array.of(Number(signal.aborted))))[0]! > 0;
       const ends = last || interrupted || (updated && updates >= maxSteps);
       due ||= batch % saveInterval === 0 || batch === stepsPerEpoch || ends;
@@ -285,4 +288,10 @@ class TrainingRun implements Disposable {
     this.#best = result.val_loss;
     if (this.#ranks.rank === 0) await this.#task.save("_best");
   }
+}
+
+/** Why a run ended without an update; saved, it would put untrained weights in the place of others. */
+function nothingLearnt({ dataPath, compat, accumulationSteps }: RunSettings): string {
+  return `Nothing was learnt of ${dataPath}, and nothing is saved: no sample has an answer to learn` +
+    `${compat && accumulationSteps > 1 ? ", or --accumulation_steps waits for more batches" : ""}.`;
 }
