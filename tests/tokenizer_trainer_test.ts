@@ -1,8 +1,8 @@
-import { assert, assertEquals } from "@std/assert";
+import { assert, assertEquals, assertRejects } from "@std/assert";
 import { join } from "@std/path";
 import { run } from "../cli/tokenizer.ts";
 import { readTexts } from "../data/texts.ts";
-import { DataError } from "../kernels/runtime/errors.ts";
+import { DataError, GlimpseError } from "../kernels/runtime/errors.ts";
 import { Tokenizer } from "../model/tokenizer.ts";
 import { trainTokenizer, WordCounts } from "../model/tokenizer_trainer.ts";
 
@@ -68,6 +68,16 @@ Deno.test("the command writes what transformers loads", async () => {
       await read("tokenizer_config.json"),
     );
     assertEquals(tokenizer.encode("the").length, 1);
+
+    assertEquals(await run(["--root", root, "--data_path", paths, "--vocab_size", "330"]), 0);
+    const other = ["--root", root, "--data_path", data, "--vocab_size", "300"];
+    await assertRejects(() => run(other), GlimpseError, "tokenizer.json is there and differs");
+    assertEquals((await read("tokenizer.json")).model.vocab["the"], tokenizer.encode("the")[0]);
+    assertEquals(await run([...other, "--force"]), 0);
+    await Deno.writeTextFile(join(root, "b.txt"), "");
+    const none = ["--root", root, "--force", "--data_path", join(root, "b.txt")];
+    await assertRejects(() => run(none), DataError, "There is no text in");
+
     await Deno.writeTextFile(data, '{"image": "a.png"}\n');
     const error = await run(["--root", root, "--data_path", data]).then(() => undefined, (e) => e);
     assert(error instanceof DataError && error.message.includes(":1"), String(error));
