@@ -18,10 +18,6 @@ const GLIMPSE: Program = {
       summary: "Trains the projection from the vision tower to the language model.",
       load: () => import("./cli/pretrain.ts"),
     },
-    runs: {
-      summary: "Lists the runs of a folder: where each stands, and how to continue it.",
-      load: () => import("./cli/runs.ts"),
-    },
     sft: {
       summary: "Trains projection and language model on dialogues about pictures.",
       load: () => import("./cli/sft.ts"),
@@ -46,6 +42,11 @@ const GLIMPSE: Program = {
       summary: "Trains a vision tower and a text tower to tell which caption is whose picture's.",
       load: () => import("./cli/pretrain_clip.ts"),
     },
+    eval: {
+      summary:
+        "Lets a trained model describe the pictures of a folder, or measures it on a data set.",
+      load: () => import("./cli/eval.ts"),
+    },
     chat: {
       summary: "Talks about pictures in the terminal.",
       load: () => import("./cli/chat.ts"),
@@ -53,6 +54,10 @@ const GLIMPSE: Program = {
     serve: {
       summary: "Serves OpenAI's interface and a page to talk about pictures.",
       load: () => import("./cli/serve.ts"),
+    },
+    runs: {
+      summary: "Lists the runs of a folder: where each stands, and how to continue it.",
+      load: () => import("./cli/runs.ts"),
     },
     doctor: {
       summary: "Shows the GPU, its limits and features, and how fast it is.",

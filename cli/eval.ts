@@ -3,7 +3,7 @@
 import { join } from "@std/path";
 import { modelFolder, requireRoot } from "../data/model_folder.ts";
 import { decodePicture } from "../data/picture.ts";
-import { DataError, GlimpseError } from "../kernels/runtime/errors.ts";
+import { DataError, GlimpseError, UsageError } from "../kernels/runtime/errors.ts";
 import { describe } from "../model/describe.ts";
 import { Random } from "../model/random.ts";
 import { dataOptions, evaluateData } from "./eval_data.ts";
@@ -51,6 +51,11 @@ export const options = {
 /** Describes the pictures one after the other, or measures. */
 export async function run(args: readonly string[]): Promise<number> {
   const given = parseOptions(options, args);
+  const idle = ["images_path", "rows", "compare", "out", "json"] as const;
+  const alone = given.data_path === undefined ? idle.find((name) => given[name]) : undefined;
+  if (alone) {
+    throw new UsageError(`--${alone} has no effect without --data_path; give the data too.`);
+  }
   await requireRoot(given.root);
   return given.data_path === undefined
     ? await describePictures(given)

@@ -1,5 +1,6 @@
 /** What every command line of Glimpse does: help, errors in a sentence, an exit status. */
 
+import { systemErrorText } from "../data/files.ts";
 import { GlimpseError, UsageError } from "../kernels/runtime/errors.ts";
 import { entry, helpText } from "./help_text.ts";
 import { suggestion } from "./nearest.ts";
@@ -90,9 +91,8 @@ function report(error: unknown, help: string): number {
  */
 export function describeError(error: unknown): { text: string; status: number } {
   if (error instanceof UsageError) return { text: `error: ${error.message}`, status: 2 };
-  if (error instanceof GlimpseError || isSystemError(error)) {
-    return { text: `error: ${error.message}`, status: 1 };
-  }
+  if (error instanceof GlimpseError) return { text: `error: ${error.message}`, status: 1 };
+  if (isSystemError(error)) return { text: `error: ${systemErrorText(error)}`, status: 1 };
   const stack = error instanceof Error ? error.stack ?? error.message : Deno.inspect(error);
   return {
     text: `error: This is a bug in Glimpse; please report it with these lines.\n${stack}`,

@@ -127,3 +127,20 @@ function fileError(verb: string, path: string, error: unknown): unknown {
     cause: error,
   });
 }
+
+/** What is said for the calls that Deno's errors name; others are named as they are. */
+const CALLS: Readonly<Record<string, string>> = {
+  mkdir: "make the folder",
+  readdir: "read the folder",
+  readfile: "read",
+  writefile: "write",
+};
+
+/** The operating system's error in a sentence with the path that it names; Deno's own text where the code is unknown. */
+export function systemErrorText(error: Error): string {
+  const reason = REASONS["code" in error ? String(error.code) : ""];
+  if (reason === undefined) return error.message;
+  const [, call, path] = /: (\w+) '(.*)'$/s.exec(error.message) ?? [];
+  if (call === undefined) return `${reason[0]!.toUpperCase()}${reason.slice(1)}.`;
+  return `Cannot ${CALLS[call] ?? call} ${path}: ${reason}.`;
+}

@@ -2,7 +2,7 @@ import { assert, assertAlmostEquals, assertEquals, assertRejects, assertThrows }
 import { join } from "@std/path";
 import { run } from "../cli/eval.ts";
 import { openRows } from "../data/open_rows.ts";
-import { DataError, FormatError } from "../kernels/runtime/errors.ts";
+import { DataError, FormatError, UsageError } from "../kernels/runtime/errors.ts";
 import { vqaAccuracy } from "../model/metrics/vqa.ts";
 import { makeOriginalFolder } from "./support/original_folder.ts";
 
@@ -74,6 +74,11 @@ Deno.test({
       );
       assertEquals(await described("--image_dir", images), 0);
       await assertRejects(
+        () => described("--image_dir", images, "--out", dir),
+        UsageError,
+        "--out has no effect without --data_path",
+      );
+      await assertRejects(
         () => described("--image_dir", images, "--on_bad_sample", "stop"),
         DataError,
         "a_broken.png",
@@ -97,6 +102,11 @@ Deno.test({
         () => measured("stopped", "--on_bad_sample", "stop"),
         DataError,
         "COCO_val2014_000000393225.jpg",
+      );
+      await assertRejects(
+        () => measured("none", "--max_seq_len", "2"),
+        DataError,
+        "No row of the data can be used, the first because: ",
       );
       assertEquals(await measured("results", "--dtype", "bfloat16"), 0);
       const read = async (name: string) =>

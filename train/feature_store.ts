@@ -55,7 +55,9 @@ export class FeatureStore {
     } catch (error) {
       const first = this.#writable; // several may be under way
       this.#writable = false;
-      if (first) this.#options.warn(`Features of pictures are no longer kept on disk: ${error}`);
+      if (!first) return;
+      const why = error instanceof Error ? error.message : String(error);
+      this.#options.warn(`Features of pictures are no longer kept on disk. ${why}`);
     }
   }
 

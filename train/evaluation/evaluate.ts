@@ -74,6 +74,7 @@ export async function evaluate(
 ): Promise<ItemResult[]> {
   const { rows, batchSize, onProgress } = options;
   const results: ItemResult[] = [];
+  let why: string | undefined;
   onProgress?.(0, rows.length);
   for (let at = 0; at < rows.length; at += batchSize) {
     const wanted = rows.slice(at, at + batchSize);
@@ -83,6 +84,7 @@ export async function evaluate(
         items.push(await read(model, dataset, index));
       } catch (error) {
         if (!(error instanceof DataError)) throw error;
+        why ??= error.message;
         options.onSkip?.(error);
       }
     }
@@ -92,7 +94,11 @@ export async function evaluate(
     }
     onProgress?.(at + wanted.length, rows.length);
   }
-  if (results.length === 0) throw new DataError("No row of the data can be used.");
+  if (results.length === 0) {
+    throw new DataError(
+      `No row of the data can be used${why ? `, the first because: ${why}` : "."}`,
+    );
+  }
   return results;
 }
 
