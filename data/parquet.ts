@@ -190,7 +190,7 @@ function readMetadata(path: string, file: Deno.FsFile, size: number): FileMetaDa
     const tail = readRange(file, size - 8, size);
     const length = new DataView(tail).getUint32(0, true);
     if (new TextDecoder().decode(tail.slice(4)) !== "PAR1" || length + 12 > size) {
-      throw new FormatError("its end is missing, so it is truncated");
+      throw new FormatError("its end is missing, so it is truncated or none");
     }
     const metadata = parquetMetadata(readRange(file, size - 8 - length, size));
     checkGroups(metadata, size);

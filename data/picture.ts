@@ -1,5 +1,6 @@
 /** Pictures from files: decoded as Pillow decodes them, without any resize. */
 
+import { dirname } from "@std/path";
 import type { Sharp } from "sharp";
 import { DataError } from "../kernels/runtime/errors.ts";
 import { decodeBmp, isBmp, type RgbPicture } from "./bmp.ts";
@@ -70,10 +71,17 @@ export async function readPicture(path: string): Promise<Uint8Array> {
     return await Deno.readFile(path);
   } catch (cause) {
     if (cause instanceof Deno.errors.NotCapable) throw cause;
-    const missing = cause instanceof Deno.errors.NotFound;
-    const why = missing ? "does not exist" : `cannot be read: ${(cause as Error).message}`;
+    const why = cause instanceof Deno.errors.NotFound
+      ? await whyMissing(dirname(path))
+      : `cannot be read: ${(cause as Error).message}`;
     throw new DataError(`picture ${path} ${why}.`, { cause });
   }
+}
+
+/** One picture of many is missing, or all are, because the folder's name is wrong. */
+async function whyMissing(folder: string): Promise<string> {
+  const isThere = await Deno.stat(folder).then(() => true, () => false);
+  return isThere ? "does not exist" : `does not exist: there is no folder ${folder}`;
 }
 
 /** The decoder repeats itself, a line each time; the first says enough. */

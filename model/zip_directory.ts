@@ -66,7 +66,7 @@ export function findDirectory(
   let at = bytes.length - 22;
   while (at >= 0 && !(tail.getUint32(at, true) === 0x06054b50 && fits(at))) at--;
   if (at < 0) {
-    throw corruptZip(archive, "the end of its directory is missing, so it is truncated");
+    throw corruptZip(archive, "the end of its directory is missing, so it is truncated or none");
   }
   let found: ZipDirectory = {
     count: tail.getUint16(at + 10, true),

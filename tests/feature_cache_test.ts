@@ -5,6 +5,7 @@ import { ShapeError } from "../kernels/runtime/errors.ts";
 import type { Gpu } from "../kernels/runtime/gpu.ts";
 import type { Vlm } from "../model/vlm.ts";
 import { encoderKey, FeatureCache, featureFloats } from "../train/feature_cache.ts";
+import { FeatureStore } from "../train/feature_store.ts";
 import { goldenVlm } from "./support/golden.ts";
 import { gpuTest } from "./support/gpu.ts";
 
@@ -154,4 +155,20 @@ gpuTest("half precision packs two numbers to a word", async (gpu) => {
   );
   assertThrows(() => unpackHalf(packed, [2, 2]), ShapeError, "3 words");
   assertThrows(() => packHalf(gpu.zeros([3])), ShapeError, "odd");
+});
+
+Deno.test("a folder that cannot be written to is told of once, in a sentence", async () => {
+  const file = await Deno.makeTempFile();
+  try {
+    const said: string[] = [];
+    const warn = (text: string) => void said.push(text);
+    const store = new FeatureStore({ entryBytes: 2, memory: 0, folder: file, warn });
+    for (const name of ["aa", "bb"]) await store.put(name, new Uint8Array(2));
+    assertEquals(said, [
+      `Features of pictures are no longer kept on disk. Cannot write ${file}/aa/aa: ` +
+      "a part of its path is not a folder.",
+    ]);
+  } finally {
+    await Deno.remove(file);
+  }
 });

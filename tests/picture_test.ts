@@ -112,7 +112,11 @@ Deno.test("bitmaps of every plain kind are read", async () => {
 Deno.test("pictures that cannot be used are refused with their path or a reason", async () => {
   const refused = (source: string | Uint8Array, part: string) =>
     assertRejects(() => decodePicture(source), DataError, part);
-  await refused(path("nowhere.png"), `picture ${path("nowhere.png")} does not exist`);
+  await refused(path("nowhere.png"), `picture ${path("nowhere.png")} does not exist.`);
+  await refused(
+    "/nowhere/a.png",
+    "picture /nowhere/a.png does not exist: there is no folder /nowhere.",
+  );
   await refused(path("sha256.json"), path("sha256.json"));
   await refused(new Uint8Array(), "empty");
   await refused(new TextEncoder().encode("<svg xmlns='http://www.w3.org/2000/svg'/>"), "cannot");

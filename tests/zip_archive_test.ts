@@ -76,7 +76,11 @@ Deno.test("contents that are not what the list says are refused", () => {
 Deno.test("an archive that is cut off or is none is refused", () =>
   withZip([{ name: "a", content: text("x".repeat(200)) }], async (path, folder) => {
     await Deno.truncate(path, 200);
-    assertThrows(() => ZipArchive.open(path), FormatError, "the end of its directory is missing");
+    assertThrows(
+      () => ZipArchive.open(path),
+      FormatError,
+      "is missing, so it is truncated or none",
+    );
     await Deno.writeTextFile(path, "");
     assertThrows(() => ZipArchive.open(path), FormatError, "not a whole zip archive");
     assertThrows(() => ZipArchive.open(join(folder, "b.zip")), DataError, "does not exist");
