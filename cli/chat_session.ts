@@ -2,11 +2,11 @@
 
 import { writeFileAtomic } from "../data/files.ts";
 import { readPicture } from "../data/picture.ts";
-import { UsageError } from "../kernels/runtime/errors.ts";
+import { DataError, UsageError } from "../kernels/runtime/errors.ts";
 import { PICTURE, type Turn } from "../model/prompt.ts";
 import type { Answer } from "../serve/answer.ts";
 import type { Engine } from "../serve/engine.ts";
-import { fetchPicture } from "../serve/fetch_picture.ts";
+import { type FetchError, fetchPicture } from "../serve/fetch_picture.ts";
 import type { Picture } from "../serve/picture_store.ts";
 import { suggestion } from "./nearest.ts";
 
@@ -76,7 +76,12 @@ async function fetched(url: string, signal?: AbortSignal): Promise<Uint8Array<Ar
     );
   }
   // who typed a host means it; where it leads on to must be a public one
-  return await fetchPicture(url, { hosts: [hostname, "*"], maxBytes: MOST_BYTES, signal });
+  const options = { hosts: [hostname, "*"], maxBytes: MOST_BYTES, signal };
+  return await fetchPicture(url, options).catch((error: FetchError) => {
+    // a server keeps to itself what its network is like; here it is the person's own
+    if (signal?.aborted || !(error.cause instanceof Error)) throw error;
+    throw new DataError(`${error.message} ${error.cause.message}`, { cause: error });
+  });
 }
 
 /** A conversation of several turns. What has been read of it is not read again. */

@@ -16,7 +16,7 @@ const MOST_TOKENS = 512;
  * @param pictures One picture or several; none for a question without any.
  * @param question `<image>` stands where a picture goes, and before the question unless it says so.
  * A single picture takes all the places.
- * @throws {UsageError} when there are not as many places as pictures.
+ * @throws {UsageError} when there are not as many places as pictures, or an option does not fit.
  *
  * ```ts ignore
  * for await (const piece of describe(model, picture, "What is this?")) print(piece);
@@ -52,6 +52,9 @@ export async function* describe(
     random: new Random(0),
     ...options,
   };
+  if (!(chosen.maxNewTokens >= 0)) {
+    throw new UsageError(`maxNewTokens is ${chosen.maxNewTokens}; it must be 0 or above.`);
+  }
   using decoder = new Decoder(vlm, prompt.ids.length + chosen.maxNewTokens);
   {
     using _scope = vlm.gpu.scope();

@@ -64,7 +64,7 @@ export function encodePrompt(
   const imageRows: number[] = [];
   let run = "";
   const flush = (): void => {
-    ids.push(...tokenizer.encode(run, { special: false }));
+    for (const id of tokenizer.encode(run, { special: false })) ids.push(id); // as arguments, too many
     run = "";
   };
   for (const piece of hidden.pieces(text)) {

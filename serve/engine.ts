@@ -176,11 +176,12 @@ export class Engine implements AsyncDisposable {
       : undefined;
     const length = prompt?.ids.length ?? least;
     if (prompt && length < capacity) return prompt;
+    const shown = pictures.length > 0 ? `, ${vlm.tokensPerPicture} of them for each picture` : "";
     throw new ContextLengthError(
       `The conversation has ${
         prompt ? "" : "at least "
-      }${length} tokens, of which a picture takes ` +
-        `${vlm.tokensPerPicture}; this model is served with room for ${capacity}, answer included.`,
+      }${length} tokens${shown}; there is room for ` +
+        `${capacity}, answer included (--context).`,
     );
   }
 

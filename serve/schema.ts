@@ -6,9 +6,9 @@ const between = (least: number, most: number) =>
 const whole = (least: number, most: number) =>
   v.nullish(v.pipe(v.number(), v.integer(), v.minValue(least), v.maxValue(most)));
 /** A field of the interface that only has effect when it is left at its default. */
-const unused = (name: string, schema: v.GenericSchema) =>
+const unused = (schema: v.GenericSchema) =>
   v.nullish(
-    v.pipe(v.unknown(), v.check((value) => v.is(schema, value), `${name} is not supported`)),
+    v.pipe(v.unknown(), v.check((value) => v.is(schema, value), "is not supported")),
   );
 
 const TEXT_PART = v.object({ type: v.literal("text"), text: v.string() });
@@ -26,7 +26,7 @@ const FILE_PART = v.object({
 const PART = v.variant("type", [TEXT_PART, IMAGE_URL_PART, FILE_PART]);
 const CONTENT = v.union(
   [v.string(), v.pipe(v.array(PART), v.minLength(1))],
-  "content must be a text, or a list of parts of type text, image_url or file",
+  "must be a text, or a list of parts of type text, image_url or file",
 );
 
 const MESSAGE = v.variant("role", [
@@ -52,17 +52,17 @@ const CHAT_REQUEST = v.object({
   stop: v.nullish(
     v.union(
       [v.string(), v.pipe(v.array(v.string()), v.maxLength(4))],
-      "stop must be up to 4 texts",
+      "must be up to 4 texts",
     ),
   ),
   seed: v.nullish(v.pipe(v.number(), v.safeInteger())),
   n: whole(1, 16),
   logprobs: v.nullish(v.boolean()),
   top_logprobs: whole(0, 20),
-  tools: unused("tools", v.pipe(v.array(v.unknown()), v.maxLength(0))),
-  tool_choice: unused("tool_choice", v.picklist(["none", "auto"])),
-  logit_bias: unused("logit_bias", v.strictObject({})),
-  response_format: unused("response_format", v.object({ type: v.literal("text") })),
+  tools: unused(v.pipe(v.array(v.unknown()), v.maxLength(0))),
+  tool_choice: unused(v.picklist(["none", "auto"])),
+  logit_bias: unused(v.strictObject({})),
+  response_format: unused(v.object({ type: v.literal("text") })),
 });
 
 /** A checked request for an answer. */
@@ -84,6 +84,41 @@ export function chatRequest(json: unknown): ChatRequest {
   if (success) return output;
   const [issue] = issues;
   const param = v.getDotPath(issue) ?? undefined;
-  const at = param === undefined ? "The request" : param;
-  throw new ApiError(400, `${at}: ${issue.message}.`, { param, code: "invalid_value" });
+  const message = `${param ?? "The request"} ${fault(issue)}.`;
+  throw new ApiError(400, message, { param, code: "invalid_value" });
+}
+
+/** What valibot expects, in words. */
+const WORDS: Readonly<Record<string, string>> = {
+  Array: "a list",
+  Object: "an object",
+  boolean: "true or false",
+  number: "a number",
+  string: "a text",
+};
+
+/** What is wrong with a value, said after its name. */
+function fault(
+  { kind, type, expected, received, requirement, message }: v.BaseIssue<unknown>,
+): string {
+  if (received === "undefined") return "is missing";
+  if (!message.startsWith("Invalid ")) return message; // one of ours
+  if (kind === "schema" && expected !== null) {
+    const names = expected.replace(/[()"]/g, "").split(" | ").map((name) => WORDS[name] ?? name);
+    return `must be ${names.join(" or ")}, not ${received}`;
+  }
+  switch (type) {
+    case "integer":
+    case "safe_integer":
+      return `must be a whole number, not ${received}`;
+    case "min_length":
+    case "max_length":
+      return `must have at ${
+        type === "min_length" ? "least" : "most"
+      } ${requirement} entries, not ${received}`;
+    default:
+      return `must be at ${
+        type === "min_value" ? "least" : "most"
+      } ${requirement}, not ${received}`;
+  }
 }

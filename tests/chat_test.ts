@@ -89,6 +89,11 @@ gpuTest(
     assertEquals([path, file], [at("/a.png"), picture]);
     await assertRejects(() => chat.show(at("/away")), DataError, "localhost");
     await assertRejects(() => chat.show(at("/none")), DataError, "404");
+    await assertRejects(
+      () => chat.show("http://127.0.0.1:1/a.png"),
+      DataError,
+      "could not be fetched. Fetch",
+    );
     await assertRejects(() => chat.show("http://"), UsageError);
     await assertRejects(() => chat.show(at("/a.png"), AbortSignal.abort()), DataError, "wanted");
     assertEquals(chat.pictures.length, 1);

@@ -66,3 +66,7 @@ Deno.test("no text leaves its turn or passes for a picture", () => {
     }
   }
 });
+
+Deno.test("a text may have more tokens than a call takes arguments", () => {
+  assertEquals(encode([{ role: "user", content: "x".repeat(300_000) }]).length > 300_000, true);
+});

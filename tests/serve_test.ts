@@ -1,10 +1,12 @@
-import { assert, assertEquals, assertRejects } from "@std/assert";
+import { assert, assertEquals, assertRejects, assertThrows } from "@std/assert";
 import { join } from "@std/path";
 import OpenAI from "openai";
 import type { Gpu } from "../kernels/runtime/gpu.ts";
 import { Engine, type EngineOptions } from "../serve/engine.ts";
 import { App, type AppOptions } from "../serve/app.ts";
+import { ApiError } from "../serve/errors.ts";
 import { isAllowed } from "../serve/fetch_picture.ts";
+import { chatRequest } from "../serve/schema.ts";
 import { startServer } from "../serve/server.ts";
 import { gpuTest } from "./support/gpu.ts";
 import { tinyChatModel } from "./support/tiny_chat_model.ts";
@@ -435,6 +437,35 @@ gpuTest("200 clients at once, half of whom leave", async (gpu) => {
     assertEquals(served.log, []);
   }
   assertEquals(gpu.memory.live, before, "bytes left in use");
+});
+
+Deno.test("what is wrong with a request is said in a sentence", () => {
+  const messages = [{ role: "user", content: "hi" }];
+  const faults: [unknown, string][] = [
+    [null, "The request must be an object, not null."],
+    [{ messages }, "model is missing."],
+    [{ model: 5, messages }, "model must be a text, not 5."],
+    [{ model: "m", messages: [] }, "messages must have at least 1 entries, not 0."],
+    [{ model: "m", messages: [{ role: "user" }] }, "messages.0.content is missing."],
+    [
+      { model: "m", messages: [{ role: "robot", content: "hi" }] },
+      'messages.0.role must be system or developer or user or assistant, not "robot".',
+    ],
+    [
+      { model: "m", messages: [{ role: "user", content: 5 }] },
+      "messages.0.content must be a text, or a list of parts of type text, image_url or file.",
+    ],
+    [{ model: "m", messages, n: 0 }, "n must be at least 1, not 0."],
+    [{ model: "m", messages, top_p: 2 }, "top_p must be at most 1, not 2."],
+    [{ model: "m", messages, seed: 1.5 }, "seed must be a whole number, not 1.5."],
+    [{ model: "m", messages, stop: [1] }, "stop must be up to 4 texts."],
+    [{ model: "m", messages, tools: [{}] }, "tools is not supported."],
+    [{ model: "m", messages, stream: "yes" }, 'stream must be true or false, not "yes".'],
+  ];
+  for (const [request, sentence] of faults) {
+    const error = assertThrows(() => chatRequest(request), ApiError);
+    assertEquals(error.message, sentence);
+  }
 });
 
 Deno.test("pictures are fetched from named hosts only", () => {
