@@ -33,7 +33,7 @@ export interface ModelFolder {
  *
  * @example
  * ```ts
- * import { modelFolder } from "./model_folder.ts";
+ * import { modelFolder } from "@glimpse/vlm";
  *
  * modelFolder("minimind-v", { out: "/data/out" }).dataset; // "minimind-v/dataset"
  * ```

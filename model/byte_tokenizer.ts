@@ -51,8 +51,7 @@ const CHAT_TEMPLATE = `{%- if messages[0].role != 'system' -%}
  * @returns fresh objects, in the form of Hugging Face's files
  * @example
  * ```ts
- * import { byteTokenizer } from "./byte_tokenizer.ts";
- * import { Tokenizer } from "./tokenizer.ts";
+ * import { byteTokenizer, Tokenizer } from "@glimpse/vlm";
  *
  * const { tokenizer, config } = byteTokenizer();
  * new Tokenizer(tokenizer, config).encode("@"); // [34]

@@ -30,8 +30,7 @@ export interface ChatTemplateOptions {
  *
  * @example
  * ```ts
- * import { byteTokenizer } from "./byte_tokenizer.ts";
- * import { ChatTemplate } from "./chat_template.ts";
+ * import { byteTokenizer, ChatTemplate } from "@glimpse/vlm";
  *
  * const template = ChatTemplate.fromConfig(byteTokenizer().config);
  * template.render([{ role: "user", content: "Hi" }], { addGenerationPrompt: true });

@@ -44,7 +44,7 @@ export function clipPreprocessor(size: number): Record<string, unknown> {
  *
  * @example
  * ```ts
- * import { ImageProcessor } from "./image_processor.ts";
+ * import { ImageProcessor } from "@glimpse/vlm";
  *
  * const processor = new ImageProcessor();
  * const grey = { data: new Uint8Array(30 * 20 * 3).fill(128), width: 30, height: 20, channels: 3 };

@@ -13,7 +13,7 @@ export type RandomState = readonly [number, number, number, number];
  *
  * @example
  * ```ts
- * import { Random } from "./random.ts";
+ * import { Random } from "@glimpse/vlm";
  *
  * const random = new Random(42);
  * const order = random.fork("epoch 1").shuffle([0, 1, 2, 3]);

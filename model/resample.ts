@@ -112,7 +112,7 @@ function weightsOf(
  * @throws ShapeError where sizes are not whole numbers above 0 or the box leaves the image
  * @example
  * ```ts
- * import { resample } from "./resample.ts";
+ * import { resample } from "@glimpse/vlm";
  *
  * const image = { data: Uint8Array.of(0, 255), width: 2, height: 1, channels: 1 };
  * resample(image, 4, 1, "bilinear"); // 0, 64, 191, 255

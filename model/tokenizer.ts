@@ -38,8 +38,7 @@ export interface DecodeOptions {
  *
  * @example
  * ```ts
- * import { byteTokenizer } from "./byte_tokenizer.ts";
- * import { Tokenizer } from "./tokenizer.ts";
+ * import { byteTokenizer, Tokenizer } from "@glimpse/vlm";
  *
  * const { tokenizer, config } = byteTokenizer();
  * const t = new Tokenizer(tokenizer, config);
