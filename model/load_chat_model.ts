@@ -7,6 +7,7 @@ import { readVlm } from "./load_vlm.ts";
 import { type ModelFiles, readImageProcessor, readTokenizer } from "./model_files.ts";
 import type { Quantization } from "./parameters.ts";
 import { Random } from "./random.ts";
+import { requireTokens } from "./require_tokens.ts";
 import { parseStrictJson } from "./strict_json.ts";
 
 /** Where a model to talk to is. */
@@ -28,7 +29,7 @@ export interface ChatSource {
 /**
  * Loads a model to talk to.
  *
- * @throws {FormatError} when its weights have no projection, or do not fit.
+ * @throws {FormatError} when its weights have no projection, or do not fit, or fewer tokens than the tokenizer.
  */
 export async function readChatModel(
   files: ModelFiles,
@@ -49,12 +50,15 @@ export async function readChatModel(
     quantization: source.quantization,
     random: new Random(0),
   });
+  using loaded = new DisposableStack();
+  loaded.use(vlm);
   if (newProjection) {
-    vlm[Symbol.dispose]();
     throw new FormatError(
       `${source.weights} is a language model without a projection for pictures; train one with \`deno task pretrain\`.`,
     );
   }
+  requireTokens(tokenizer, vlm, source.tokenizer);
+  loaded.move();
   return { vlm, tokenizer, template, processor, [Symbol.dispose]: () => vlm[Symbol.dispose]() };
 }
 

@@ -4,6 +4,7 @@ import { run } from "../cli/eval.ts";
 import { openRows } from "../data/open_rows.ts";
 import { DataError, FormatError, UsageError } from "../kernels/runtime/errors.ts";
 import { vqaAccuracy } from "../model/metrics/vqa.ts";
+import { byteTokenizer } from "../model/byte_tokenizer.ts";
 import { makeOriginalFolder } from "./support/original_folder.ts";
 
 const PEOPLE = ["yes", "yes", "yes", "no", "no", "no", "no", "no", "no", "Yes."];
@@ -92,6 +93,19 @@ Deno.test({
       await assertRejects(() => described("--image_dir", images), FormatError, "tokenizer.json");
       const own = ["--tokenizer_path", tokenizer];
       assertEquals(await described("--image_dir", images, ...own, "--dtype", "bfloat16"), 0);
+
+      const more = join(dir, "more");
+      await Deno.mkdir(more);
+      const { tokenizer: files, config } = byteTokenizer();
+      const { vocab } = files.model as { vocab: Record<string, number> };
+      for (let id = Object.keys(vocab).length; id <= 6400; id++) vocab[`token ${id}`] = id;
+      await Deno.writeTextFile(join(more, "tokenizer.json"), JSON.stringify(files));
+      await Deno.writeTextFile(join(more, "tokenizer_config.json"), JSON.stringify(config));
+      await assertRejects(
+        () => described("--image_dir", images, "--tokenizer_path", more),
+        FormatError,
+        "but the model has 6400: its weights were made with another one",
+      );
 
       const measured = async (out: string, ...more: string[]) => {
         const path = await makeVqaFiles(dir);

@@ -9,6 +9,7 @@ import type { Gpu } from "../kernels/runtime/gpu.ts";
 import type { Precision } from "../kernels/runtime/precision.ts";
 import { pictureTokens } from "../model/config.ts";
 import { Random } from "../model/random.ts";
+import { requireTokens } from "../model/require_tokens.ts";
 import type { Tokenizer } from "../model/tokenizer.ts";
 import type { Vlm } from "../model/vlm.ts";
 import type { Communicator } from "./communicator.ts";
@@ -110,7 +111,7 @@ async function pictureSource(
 export async function openVlm(
   gpu: Gpu,
   settings: RunSettings,
-  { vocabSize }: Tokenizer,
+  tokenizer: Tokenizer,
   precision: Precision,
   report: ProgressReport,
 ): Promise<Vlm> {
@@ -120,7 +121,7 @@ export async function openVlm(
   const language = { ...settings.language, hidden_size: hiddenSize };
   const { vlm, newProjection, newTower } = await loadVlm(gpu, {
     weights,
-    language: weights ? language : { ...language, vocab_size: vocabSize },
+    language: weights ? language : { ...language, vocab_size: tokenizer.vocabSize },
     ...processor && {
       vision: folder.vision,
       normalization: { imageMean: processor.mean, imageStd: processor.std },
@@ -129,6 +130,7 @@ export async function openVlm(
     precision,
     random: new Random(settings.seed),
   });
+  requireTokens(tokenizer, vlm, folder.tokenizer);
   const { vision } = vlm.config;
   if (vision && processor && processor.size !== vision.image_size) {
     throw new UsageError(
