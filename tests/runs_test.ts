@@ -227,7 +227,7 @@ Deno.test(
   "the rows that training writes are read",
   withFiles({ "checkpoints/keep": "" }, async (root) => {
     {
-      using file = new MetricsFile(join(root, "checkpoints", "a_metrics.jsonl"), 0);
+      using file = await MetricsFile.open(join(root, "checkpoints", "a_metrics.jsonl"), 0);
       file.write({ step: 1, epoch: 1, loss: 3, aux_loss: 0, lr: 1, grad_norm: NaN });
     }
     const run = await only(root, new Date());
@@ -238,4 +238,30 @@ Deno.test(
 Deno.test("a folder that does not exist is an error that names it", async () => {
   const error = await assertRejects(() => run(["/no/such/folder"]), GlimpseError);
   assert(error.message.includes("/no/such/folder"));
+});
+
+Deno.test("metrics go on after what a run keeps, and at no time is that missing", async () => {
+  const root = await Deno.makeTempDir();
+  try {
+    const path = join(root, "checkpoints", "a_metrics.jsonl");
+    const steps = async () => (await Deno.readTextFile(path)).split("\n").slice(0, -1);
+    {
+      using file = await MetricsFile.open(path, 0);
+      for (const step of [1, 2, 3]) file.write({ step });
+    }
+    await Deno.writeTextFile(path, '{"step":4', { append: true }); // as a kill leaves it
+    using before = await Deno.open(path);
+    {
+      using file = await MetricsFile.open(path, 2);
+      assertEquals(await steps(), ['{"step":1}', '{"step":2}']);
+      file.write({ step: 3 });
+    }
+    assertEquals(await steps(), ['{"step":1}', '{"step":2}', '{"step":3}']);
+    assertEquals((await before.stat()).size, 42, "the file that was there was not cut");
+    assertEquals((await Array.fromAsync(Deno.readDir(join(root, "checkpoints")))).length, 1);
+    (await MetricsFile.open(path, 0))[Symbol.dispose]();
+    assertEquals(await steps(), []);
+  } finally {
+    await Deno.remove(root, { recursive: true });
+  }
 });

@@ -85,7 +85,7 @@ export class RunWatch implements Watch {
     gpu: Gpu,
     start: { updates: number; loss: number },
   ): Promise<RunWatch> {
-    const metrics = new MetricsFile(settings.metrics, start.updates);
+    const metrics = await MetricsFile.open(settings.metrics, start.updates);
     try {
       const tracker = await openTracker(settings.trackers, {
         folder: trackerFolder(settings),
