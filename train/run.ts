@@ -163,9 +163,8 @@ class TrainingRun implements Disposable {
     const { stepsPerEpoch } = this.#data.train;
     const enough = begun >= maxSteps;
     let [interrupted, due] = [false, false];
-    let end: RunState["state"] = enough ? "stopped" : "finished";
-    const batches = enough ? [] : this.#data.train.batches({ epoch, step, epochs });
-    for await (const placed of batches) {
+    let end: RunState["state"] = enough && epoch < epochs ? "stopped" : "finished";
+    for await (const placed of enough ? [] : this.#data.train.batches({ epoch, step, epochs })) {
       this.#mention(placed);
       const before = this.#trainer.updates;
       using features = await this.#task.features(placed.batch);
