@@ -58,9 +58,9 @@ export * from "./kernels/token_counts.ts";
 
 export { type Batch, packPairs, packSamples, type Sample } from "./model/batch.ts";
 export {
-  type Asked,
   BatchDecoder,
   type DrawnToken,
+  type JoinRequest,
   type Progress,
   type PromptPicture,
   Sequence,

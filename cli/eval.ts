@@ -48,11 +48,13 @@ export const options = {
   ...dataOptions,
 };
 
+/** Options that only say how data are measured. */
+const OF_DATA = ["images_path", "rows", "compare", "out", "json"] as const;
+
 /** Describes the pictures one after the other, or measures. */
 export async function run(args: readonly string[]): Promise<number> {
   const given = parseOptions(options, args);
-  const idle = ["images_path", "rows", "compare", "out", "json"] as const;
-  const alone = given.data_path === undefined ? idle.find((name) => given[name]) : undefined;
+  const alone = given.data_path === undefined && OF_DATA.find((name) => given[name]);
   if (alone) {
     throw new UsageError(`--${alone} has no effect without --data_path; give the data too.`);
   }

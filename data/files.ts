@@ -123,9 +123,11 @@ function fileError(verb: string, path: string, error: unknown): unknown {
   if (error instanceof GlimpseError || !(error instanceof Error)) return error;
   const code = "code" in error ? String(error.code) : "";
   if (!code && !(error instanceof Deno.errors.NotCapable)) return error;
-  return new GlimpseError(`Cannot ${verb} ${path}: ${REASONS[code] ?? error.message}.`, {
-    cause: error,
-  });
+  return new GlimpseError(cannot(verb, path, REASONS[code] ?? error.message), { cause: error });
+}
+
+function cannot(verb: string, path: string | undefined, reason: string): string {
+  return `Cannot ${verb} ${path}: ${reason}.`;
 }
 
 /** What is said for the calls that Deno's errors name; others are named as they are. */
@@ -142,5 +144,5 @@ export function systemErrorText(error: Error): string {
   if (reason === undefined) return error.message;
   const [, call, path] = /: (\w+) '(.*)'$/s.exec(error.message) ?? [];
   if (call === undefined) return `${reason[0]!.toUpperCase()}${reason.slice(1)}.`;
-  return `Cannot ${CALLS[call] ?? call} ${path}: ${reason}.`;
+  return cannot(CALLS[call] ?? call, path, reason);
 }

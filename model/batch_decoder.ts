@@ -18,7 +18,7 @@ const MOST_ROWS = 2048;
 export type Progress = readonly [sequence: Sequence, tokens: readonly DrawnToken[]];
 
 /** What says how much room a sequence needs. */
-export interface Asked {
+export interface JoinRequest {
   /** Where the answer begins. */
   readonly prompt: Pick<Prompt, "ids">;
   /** How long it may become. */
@@ -132,14 +132,14 @@ export class BatchDecoder implements Disposable {
     return slot.sequence;
   }
 
-  /** Whether all of some prompts, each with its answer, may join now. */
-  hasRoom(asked: readonly Asked[]): boolean {
+  /** Whether all of these may join now. */
+  hasRoom(requests: readonly JoinRequest[]): boolean {
     const idle = this.#slots.flatMap(({ sequence }, slot) => sequence ? [] : this.#pages.of(slot));
-    const pages = asked.reduce(
+    const pages = requests.reduce(
       (sum, { prompt, options }) => sum + pagesFor(this.#reach(prompt.ids.length, options)),
       0,
     );
-    return asked.length <= this.free && pages <= this.#pages.free + idle.length;
+    return requests.length <= this.free && pages <= this.#pages.free + idle.length;
   }
 
   /** Lets a sequence leave before its end. */

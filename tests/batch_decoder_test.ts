@@ -8,7 +8,7 @@ import type { Prompt } from "../model/prompt.ts";
 import { Random } from "../model/random.ts";
 import type { SequenceOptions } from "../model/sequence.ts";
 import { goldenBatch, goldenValues, goldenVlm } from "./support/golden.ts";
-import { gpuTest } from "./support/gpu.ts";
+import { gpuTest, leakFreeTest } from "./support/gpu.ts";
 
 function greedy(maxNewTokens: number): SequenceOptions {
   return { temperature: 0, stopIds: [], random: new Random(1), maxNewTokens };
@@ -74,36 +74,32 @@ for (const name of ["dense", "moe"] as const) {
   );
 }
 
-gpuTest("the next tokens are begun while the last are on their way", async (gpu) => {
-  const before = gpu.memory.live;
-  {
-    using vlm = await goldenVlm(gpu, "dense");
-    using decoder = new Decoder(vlm, 40);
-    decoder.read(PROMPTS[0]!);
-    const alone = await Array.fromAsync(decoder.generate(greedy(12)));
-    using batch = new BatchDecoder(vlm, 2, 40);
-    const sequence = batch.join(PROMPTS[0]!, [], greedy(12));
-    const made: number[] = [], dispatches: number[] = [];
-    while (batch.running > 0) {
-      const start = gpu.counts.dispatches;
-      const [[, tokens]] = await batch.step(3) as [[Sequence, DrawnToken[]]];
-      made.push(tokens.length);
-      dispatches.push(gpu.counts.dispatches - start);
-    }
-    assertEquals(sequence.answer, alone);
-    assertEquals(made, [1, 3, 3, 3, 2]);
-    assertEquals(dispatches[1], 2 * dispatches[2]!, "the third three begin in the second step");
-    assertEquals(dispatches[4], 0, "the last two were begun before");
-    batch.join(PROMPTS[1]!, [], greedy(12));
-    await batch.step(1);
-    await batch.step(2); // is disposed of with two tokens under way
+leakFreeTest("the next tokens are begun while the last are on their way", async (gpu) => {
+  using vlm = await goldenVlm(gpu, "dense");
+  using decoder = new Decoder(vlm, 40);
+  decoder.read(PROMPTS[0]!);
+  const alone = await Array.fromAsync(decoder.generate(greedy(12)));
+  using batch = new BatchDecoder(vlm, 2, 40);
+  const sequence = batch.join(PROMPTS[0]!, [], greedy(12));
+  const made: number[] = [], dispatches: number[] = [];
+  while (batch.running > 0) {
+    const start = gpu.counts.dispatches;
+    const [[, tokens]] = await batch.step(3) as [[Sequence, DrawnToken[]]];
+    made.push(tokens.length);
+    dispatches.push(gpu.counts.dispatches - start);
   }
-  assertEquals(gpu.memory.live, before, "bytes left in use");
+  assertEquals(sequence.answer, alone);
+  assertEquals(made, [1, 3, 3, 3, 2]);
+  assertEquals(dispatches[1], 2 * dispatches[2]!, "the third three begin in the second step");
+  assertEquals(dispatches[4], 0, "the last two were begun before");
+  batch.join(PROMPTS[1]!, [], greedy(12));
+  await batch.step(1);
+  await batch.step(2); // is disposed of with two tokens under way
 });
 
-gpuTest("pictures are seen, kept as long as needed, and told apart by their keys", async (gpu) => {
-  const before = gpu.memory.live;
-  {
+leakFreeTest(
+  "pictures are seen, kept as long as needed, and told apart by their keys",
+  async (gpu) => {
     using vlm = await goldenVlm(gpu, "dense");
     const expected = await goldenValues("dense");
     const golden = goldenBatch(expected);
@@ -140,9 +136,8 @@ gpuTest("pictures are seen, kept as long as needed, and told apart by their keys
     assert(Math.abs(other.logprob! - first.logprob!) > 1e-4, "the other picture was not seen");
     batch.join(prompt, [{ key: "a", features: gpu.zeros([196, 48]) }], greedy(5)).pictures[0]!
       .features.dispose();
-  }
-  assertEquals(gpu.memory.live, before, "bytes left in use");
-});
+  },
+);
 
 gpuTest("a conversation that goes on is read only where it is new", async (gpu) => {
   using vlm = await goldenVlm(gpu, "dense");

@@ -10,7 +10,7 @@ import { Lru } from "../serve/lru.ts";
 import { type Picture, PictureStore } from "../serve/picture_store.ts";
 import { byteTokenizer } from "../model/byte_tokenizer.ts";
 import { Tokenizer } from "../model/tokenizer.ts";
-import { gpuTest } from "./support/gpu.ts";
+import { gpuTest, leakFreeTest } from "./support/gpu.ts";
 import { tinyChatModel } from "./support/tiny_chat_model.ts";
 import { PICTURES } from "./support/vlm_data.ts";
 
@@ -29,88 +29,78 @@ function drawnPicture(number: number): Picture {
   return { key: `${number}`, pixels };
 }
 
+/** A question that shows drawn pictures. */
+function shown(numbers: readonly number[], more: Partial<Question> = {}): Question {
+  const content = [...numbers.map(() => PICTURE), "?"];
+  const pictures = numbers.map(drawnPicture);
+  return question("", { turns: [{ role: "user", content }], pictures, ...more });
+}
+
 async function textOf(answer: Answer): Promise<string> {
   return (await Array.fromAsync(answer)).map(({ text }) => text).join("");
 }
 
-gpuTest(
+leakFreeTest(
   "questions beyond the places wait, and all get the answers that they get alone",
   async (gpu) => {
-    const before = gpu.memory.live;
-    {
-      using model = tinyChatModel(gpu);
-      await using engine = new Engine(model, { slots: 3, capacity: 120, queue: 20 });
-      const texts = ["a", "What?", "Describe it.", "x".repeat(30), "仔细", "b", "c", "d"];
-      const alone: string[] = [];
-      for (const text of texts) alone.push(await textOf(engine.ask(question(text))));
-      const answers = texts.map((text) => engine.ask(question(text)));
-      await Promise.resolve();
-      assertEquals(await Promise.all(answers.map(textOf)), alone);
-      assert(answers.every(({ finish }) => finish === "length" || finish === "stop"));
-      assertEquals([engine.running, engine.waiting], [0, 0]);
-    }
-    assertEquals(gpu.memory.live, before, "bytes left in use");
+    using model = tinyChatModel(gpu);
+    await using engine = new Engine(model, { slots: 3, capacity: 120, queue: 20 });
+    const texts = ["a", "What?", "Describe it.", "x".repeat(30), "仔细", "b", "c", "d"];
+    const alone: string[] = [];
+    for (const text of texts) alone.push(await textOf(engine.ask(question(text))));
+    const answers = texts.map((text) => engine.ask(question(text)));
+    await Promise.resolve();
+    assertEquals(await Promise.all(answers.map(textOf)), alone);
+    assert(answers.every(({ finish }) => finish === "length" || finish === "stop"));
+    assertEquals([engine.running, engine.waiting], [0, 0]);
   },
 );
 
-gpuTest("pictures are seen, remembered, and refused", async (gpu) => {
-  const before = gpu.memory.live;
-  {
-    using model = tinyChatModel(gpu);
-    await using engine = new Engine(model, { slots: 2, capacity: 120, maxPixels: 230 * 230 });
-    const file = async (name: string) =>
-      await engine.pictures.prepare(await Deno.readFile(join(PICTURES, name)));
-    const square = await file("square.png");
-    assertEquals(await file("square.png"), square);
-    const shown = (picture: typeof square) =>
-      question("", {
-        turns: [{ role: "user", content: [PICTURE, PICTURE, "?"] }],
-        pictures: [picture, picture],
-        topLogprobs: 0,
-      });
-    const first = await Array.fromAsync(engine.ask(shown(square)));
-    const live = gpu.memory.live;
-    const again = engine.ask(shown(square));
-    assertEquals(
-      (await Array.fromAsync(again)).flatMap(({ tokens }) => tokens.map(({ id }) => id)),
-      first.flatMap(({ tokens }) => tokens.map(({ id }) => id)),
-    );
-    assertEquals(again.cachedTokens, again.promptTokens - 1);
-    assertEquals(gpu.memory.live, live);
-    await assertRejects(() => engine.pictures.prepare(new Uint8Array(10)), DataError);
-    await assertRejects(() => engine.pictures.prepare(new Uint8Array(10)), DataError);
-    await assertRejects(() => file("landscape.png"), DataError, "at most 52900");
-  }
-  assertEquals(gpu.memory.live, before, "bytes left in use");
+leakFreeTest("pictures are seen, remembered, and refused", async (gpu) => {
+  using model = tinyChatModel(gpu);
+  await using engine = new Engine(model, { slots: 2, capacity: 120, maxPixels: 230 * 230 });
+  const file = async (name: string) =>
+    await engine.pictures.prepare(await Deno.readFile(join(PICTURES, name)));
+  const square = await file("square.png");
+  assertEquals(await file("square.png"), square);
+  const twice = shown([0, 0], { pictures: [square, square], topLogprobs: 0 });
+  const first = await Array.fromAsync(engine.ask(twice));
+  const live = gpu.memory.live;
+  const again = engine.ask(twice);
+  assertEquals(
+    (await Array.fromAsync(again)).flatMap(({ tokens }) => tokens.map(({ id }) => id)),
+    first.flatMap(({ tokens }) => tokens.map(({ id }) => id)),
+  );
+  assertEquals(again.cachedTokens, again.promptTokens - 1);
+  assertEquals(gpu.memory.live, live);
+  await assertRejects(() => engine.pictures.prepare(new Uint8Array(10)), DataError);
+  await assertRejects(() => engine.pictures.prepare(new Uint8Array(10)), DataError);
+  await assertRejects(() => file("landscape.png"), DataError, "at most 52900");
 });
 
-gpuTest(
+leakFreeTest(
   "new pictures are encoded together, each once, to the bits that it has alone",
   async (gpu) => {
-    const before = gpu.memory.live;
-    {
-      using model = tinyChatModel(gpu);
-      const options = { maxPixels: 1, pictureBytes: 2 * 4 * 4 * 32 }; // features of two pictures
-      const pictures = Array.from({ length: 20 }, (_, i) => drawnPicture(i));
-      const alone: Float32Array[] = [];
-      for (const { pixels } of pictures) {
-        using features = model.vlm.encodePictures(new Uint8Array(pixels), 1);
-        alone.push(await gpu.read(features));
-      }
-      using store = new PictureStore(model, options);
-      const counts = encodings(model);
-      const check = async (shown: readonly number[]) => {
-        for (const [i, features] of store.see(shown.map((i) => pictures[i]!)).entries()) {
-          assertEquals(await gpu.read(features), alone[shown[i]!]);
-          features.dispose();
-        }
-      };
-      await check([0, 1, 1]);
-      await check([1, 2, 2, 0]);
-      await check(pictures.keys().toArray());
-      assertEquals(counts, [2, 1, 16, 2]);
+    using model = tinyChatModel(gpu);
+    const options = { maxPixels: 1, pictureBytes: 2 * 4 * 4 * 32 }; // features of two pictures
+    const pictures = Array.from({ length: 20 }, (_, i) => drawnPicture(i));
+    const alone: Float32Array[] = [];
+    for (const { pixels } of pictures) {
+      using features = model.vlm.encodePictures(new Uint8Array(pixels), 1);
+      alone.push(await gpu.read(features));
     }
-    assertEquals(gpu.memory.live, before, "bytes left in use");
+    using store = new PictureStore(model, options);
+    const counts = encodings(model);
+    const check = async (shown: readonly number[]) => {
+      for (const [i, features] of store.see(shown.map((i) => pictures[i]!)).entries()) {
+        assertEquals(await gpu.read(features), alone[shown[i]!]);
+        features.dispose();
+      }
+    };
+    await check([0, 1, 1]);
+    await check([1, 2, 2, 0]);
+    await check(pictures.keys().toArray());
+    assertEquals(counts, [2, 1, 16, 2]);
   },
 );
 
@@ -146,40 +136,30 @@ function encodings({ vlm }: ChatModel): number[] {
   return counts;
 }
 
-function shown(numbers: readonly number[], more: Partial<Question> = {}): Question {
-  const content = [...numbers.map(() => PICTURE), "?"];
-  const pictures = numbers.map(drawnPicture);
-  return question("", { turns: [{ role: "user", content }], pictures, ...more });
-}
-
-gpuTest(
+leakFreeTest(
   "new pictures of questions that come together are encoded together, a few at a time",
   async (gpu) => {
-    const before = gpu.memory.live;
-    {
-      using model = tinyChatModel(gpu);
-      const options = { slots: 6, capacity: 120, pictureBytes: 0 }; // nothing is kept
-      await using engine = new Engine(model, options);
-      const asked = [[1], [2, 3], [3], [4, 5], [], [1, 2, 3, 4, 5, 6], [7]];
-      const ask = async (numbers: readonly number[]) => {
-        const pieces = await Array.fromAsync(engine.ask(shown(numbers, { topLogprobs: 0 })));
-        return pieces.flatMap(({ tokens }) => tokens);
-      };
-      const alone: (readonly DrawnToken[])[] = [];
-      for (const numbers of asked) alone.push(await ask(numbers));
-      const counts = encodings(model);
-      const together = await Promise.all(asked.map(ask));
-      const idsOf = (tokens: readonly DrawnToken[]) => tokens.map(({ id }) => id);
-      assertEquals(together.map(idsOf), alone.map(idsOf));
-      const sureness = (tokens: readonly DrawnToken[]) => tokens[0]!.logprob!;
-      together.forEach((tokens, i) => {
-        const apart = alone.map((other) => Math.abs(sureness(other) - sureness(tokens)));
-        assert(apart[i]! < 1e-5);
-        assertEquals(apart.indexOf(Math.min(...apart)), i, "of the answers alone that to the same");
-      });
-      assertEquals(counts, [3, 2, 6, 1]);
-    }
-    assertEquals(gpu.memory.live, before, "bytes left in use");
+    using model = tinyChatModel(gpu);
+    const options = { slots: 6, capacity: 120, pictureBytes: 0 }; // nothing is kept
+    await using engine = new Engine(model, options);
+    const asked = [[1], [2, 3], [3], [4, 5], [], [1, 2, 3, 4, 5, 6], [7]];
+    const ask = async (numbers: readonly number[]) => {
+      const pieces = await Array.fromAsync(engine.ask(shown(numbers, { topLogprobs: 0 })));
+      return pieces.flatMap(({ tokens }) => tokens);
+    };
+    const alone: (readonly DrawnToken[])[] = [];
+    for (const numbers of asked) alone.push(await ask(numbers));
+    const counts = encodings(model);
+    const together = await Promise.all(asked.map(ask));
+    const idsOf = (tokens: readonly DrawnToken[]) => tokens.map(({ id }) => id);
+    assertEquals(together.map(idsOf), alone.map(idsOf));
+    const sureness = (tokens: readonly DrawnToken[]) => tokens[0]!.logprob!;
+    together.forEach((tokens, i) => {
+      const apart = alone.map((other) => Math.abs(sureness(other) - sureness(tokens)));
+      assert(apart[i]! < 1e-5);
+      assertEquals(apart.indexOf(Math.min(...apart)), i, "of the answers alone that to the same");
+    });
+    assertEquals(counts, [3, 2, 6, 1]);
   },
 );
 
@@ -192,35 +172,31 @@ gpuTest("a first token goes out before the next pictures are encoded", async (gp
   assertEquals(counts, [4]);
 });
 
-gpuTest(
+leakFreeTest(
   "of questions whose pictures are encoded together one may be broken or leave",
   async (gpu) => {
-    const before = gpu.memory.live;
-    {
-      using model = tinyChatModel(gpu);
-      await using engine = new Engine(model, { slots: 4, capacity: 120, pictureBytes: 0 });
-      const alone = await textOf(engine.ask(shown([3])));
-      const counts = encodings(model);
-      const broken = { key: "broken", pixels: new Uint8Array(8) };
-      const [first, second, third, fourth] = [
-        engine.ask(shown([1])),
-        engine.ask(shown([2], { pictures: [broken] })),
-        engine.ask(shown([3])),
-        engine.ask(shown([4], { maxNewTokens: 80 })),
-      ] as const;
-      first.cancel(); // before it has joined
-      const started = fourth[Symbol.asyncIterator]();
-      await Promise.all([
-        assertRejects(() => textOf(second), ShapeError),
-        started.next().then(() => started.return()),
-        textOf(third).then((text) => assertEquals(text, alone)),
-      ]);
-      assertEquals(counts, [3, 1, 1, 1]); // together, and as that failed, each alone
-      await engine.drain();
-      assertEquals([engine.running, engine.waiting, engine.fault], [0, 0, undefined]);
-      assertEquals(await textOf(engine.ask(shown([3]))), alone);
-    }
-    assertEquals(gpu.memory.live, before, "bytes left in use");
+    using model = tinyChatModel(gpu);
+    await using engine = new Engine(model, { slots: 4, capacity: 120, pictureBytes: 0 });
+    const alone = await textOf(engine.ask(shown([3])));
+    const counts = encodings(model);
+    const broken = { key: "broken", pixels: new Uint8Array(8) };
+    const [first, second, third, fourth] = [
+      engine.ask(shown([1])),
+      engine.ask(shown([2], { pictures: [broken] })),
+      engine.ask(shown([3])),
+      engine.ask(shown([4], { maxNewTokens: 80 })),
+    ] as const;
+    first.cancel(); // before it has joined
+    const started = fourth[Symbol.asyncIterator]();
+    await Promise.all([
+      assertRejects(() => textOf(second), ShapeError),
+      started.next().then(() => started.return()),
+      textOf(third).then((text) => assertEquals(text, alone)),
+    ]);
+    assertEquals(counts, [3, 1, 1, 1]); // together, and as that failed, each alone
+    await engine.drain();
+    assertEquals([engine.running, engine.waiting, engine.fault], [0, 0, undefined]);
+    assertEquals(await textOf(engine.ask(shown([3]))), alone);
   },
 );
 

@@ -8,7 +8,7 @@ import type { StepMetrics } from "../train/metrics.ts";
 import { choosePrecision } from "../train/precision.ts";
 import { goldenVlm } from "./support/golden.ts";
 import { assertClose } from "./support/gradient_check.ts";
-import { gpuTest } from "./support/gpu.ts";
+import { gpuTest, leakFreeTest } from "./support/gpu.ts";
 import { textBatch, train } from "./support/text_training.ts";
 
 /** The precisions that a device has. */
@@ -105,36 +105,32 @@ gpuTest("overflows in a row are no bad updates until the loss scale is below 1",
   return Promise.resolve();
 });
 
-gpuTest("frozen operands are kept in half precision alone", async (gpu) => {
-  const before = gpu.memory.live;
-  {
-    using full = await goldenVlm(gpu, "dense", 1);
-    for (const precision of halves(gpu)) {
-      using vlm = await goldenVlm(gpu, "dense", 1, precision);
-      const tower = vlm.visionParameters.get("vision_model.encoder.layers.0.mlp.fc1.weight");
-      assertEquals([tower.dtype, tower.half], [precision, undefined]);
-      assertEquals(vlm.visionParameters.get("vision_model.pre_layrnorm.weight").dtype, "float32");
-      const projection = vlm.parameters.get("vision_proj.vision_proj.0.weight");
-      assertEquals([projection.dtype, projection.half?.dtype], ["float32", precision]);
-      // what is saved must not lose the digits that float16 files have and bfloat16 has not
-      const table = vlm.parameters.get("model.embed_tokens.weight");
-      assertEquals(table.dtype, precision === "float16" ? "float16" : "float32");
-      assertEquals(table.half?.dtype, precision === "float16" ? undefined : "bfloat16");
-      const saved = async (vlm: Vlm) =>
-        await Promise.all(
-          [...vlm.parameters.tensors("float16")].map(async (tensor) => [...await tensor.read()]),
-        );
-      assertEquals(await saved(vlm), await saved(full), precision);
+leakFreeTest("frozen operands are kept in half precision alone", async (gpu) => {
+  using full = await goldenVlm(gpu, "dense", 1);
+  for (const precision of halves(gpu)) {
+    using vlm = await goldenVlm(gpu, "dense", 1, precision);
+    const tower = vlm.visionParameters.get("vision_model.encoder.layers.0.mlp.fc1.weight");
+    assertEquals([tower.dtype, tower.half], [precision, undefined]);
+    assertEquals(vlm.visionParameters.get("vision_model.pre_layrnorm.weight").dtype, "float32");
+    const projection = vlm.parameters.get("vision_proj.vision_proj.0.weight");
+    assertEquals([projection.dtype, projection.half?.dtype], ["float32", precision]);
+    // what is saved must not lose the digits that float16 files have and bfloat16 has not
+    const table = vlm.parameters.get("model.embed_tokens.weight");
+    assertEquals(table.dtype, precision === "float16" ? "float16" : "float32");
+    assertEquals(table.half?.dtype, precision === "float16" ? undefined : "bfloat16");
+    const saved = async (vlm: Vlm) =>
+      await Promise.all(
+        [...vlm.parameters.tensors("float16")].map(async (tensor) => [...await tensor.read()]),
+      );
+    assertEquals(await saved(vlm), await saved(full), precision);
 
-      const bytes = Uint8Array.from({ length: 3 * 224 * 224 }, (_, i) => (i * 7919) % 256);
-      using _scope = gpu.scope();
-      const exact = await gpu.read(full.encodePictures(bytes, 1));
-      const features = await gpu.read(vlm.encodePictures(bytes, 1));
-      assertClose(features, exact, precision === "float16" ? 2e-3 : 2e-2, "features");
-      assert(features.some((v, i) => v !== exact[i]), `${precision} is float32`);
-    }
+    const bytes = Uint8Array.from({ length: 3 * 224 * 224 }, (_, i) => (i * 7919) % 256);
+    using _scope = gpu.scope();
+    const exact = await gpu.read(full.encodePictures(bytes, 1));
+    const features = await gpu.read(vlm.encodePictures(bytes, 1));
+    assertClose(features, exact, precision === "float16" ? 2e-3 : 2e-2, "features");
+    assert(features.some((v, i) => v !== exact[i]), `${precision} is float32`);
   }
-  assertEquals(gpu.memory.live, before, "bytes left in use");
 });
 
 Deno.test("the precision follows the adapter, and float16 needs it in shaders", () => {

@@ -8,7 +8,7 @@ import { ApiError } from "../serve/errors.ts";
 import { isAllowed } from "../serve/fetch_picture.ts";
 import { chatRequest } from "../serve/schema.ts";
 import { startServer } from "../serve/server.ts";
-import { gpuTest } from "./support/gpu.ts";
+import { gpuTest, leakFreeTest } from "./support/gpu.ts";
 import { tinyChatModel } from "./support/tiny_chat_model.ts";
 import { PICTURES } from "./support/vlm_data.ts";
 
@@ -71,40 +71,36 @@ async function post(url: string, body: unknown, headers: HeadersInit = {}) {
   return { status: response.status, error, headers: response.headers };
 }
 
-gpuTest("the client of OpenAI gets models and answers, whole and in pieces", async (gpu) => {
-  const before = gpu.memory.live;
-  {
-    await using served = serve(gpu);
-    const { client } = served;
-    const models = await client.models.list();
-    assertEquals(models.data.map(({ id }) => id), ["tiny"]);
-    assertEquals((await client.models.retrieve("tiny")).object, "model");
-    const whole = await client.chat.completions.create(BASE);
-    const [choice] = whole.choices;
-    assertEquals(choice!.message.role, "assistant");
-    assertEquals(choice!.finish_reason, "length");
-    assertEquals(whole.usage!.completion_tokens, 10);
-    assertEquals(whole.usage!.total_tokens, whole.usage!.prompt_tokens + 10);
-    const stream = await client.chat.completions.create({
-      ...BASE,
-      stream: true,
-      stream_options: { include_usage: true },
-    });
-    let text = "";
-    const finishes = [];
-    let usage;
-    for await (const chunk of stream) {
-      text += chunk.choices[0]?.delta.content ?? "";
-      finishes.push(...chunk.choices.map(({ finish_reason }) => finish_reason).filter(Boolean));
-      usage = chunk.usage ?? usage;
-    }
-    assertEquals(text, choice!.message.content!);
-    assertEquals(finishes, ["length"]);
-    assertEquals(usage!.completion_tokens, 10);
-    assertEquals(usage!.prompt_tokens_details!.cached_tokens, whole.usage!.prompt_tokens - 1);
-    assertEquals(served.log, []);
+leakFreeTest("the client of OpenAI gets models and answers, whole and in pieces", async (gpu) => {
+  await using served = serve(gpu);
+  const { client } = served;
+  const models = await client.models.list();
+  assertEquals(models.data.map(({ id }) => id), ["tiny"]);
+  assertEquals((await client.models.retrieve("tiny")).object, "model");
+  const whole = await client.chat.completions.create(BASE);
+  const [choice] = whole.choices;
+  assertEquals(choice!.message.role, "assistant");
+  assertEquals(choice!.finish_reason, "length");
+  assertEquals(whole.usage!.completion_tokens, 10);
+  assertEquals(whole.usage!.total_tokens, whole.usage!.prompt_tokens + 10);
+  const stream = await client.chat.completions.create({
+    ...BASE,
+    stream: true,
+    stream_options: { include_usage: true },
+  });
+  let text = "";
+  const finishes = [];
+  let usage;
+  for await (const chunk of stream) {
+    text += chunk.choices[0]?.delta.content ?? "";
+    finishes.push(...chunk.choices.map(({ finish_reason }) => finish_reason).filter(Boolean));
+    usage = chunk.usage ?? usage;
   }
-  assertEquals(gpu.memory.live, before, "bytes left in use");
+  assertEquals(text, choice!.message.content!);
+  assertEquals(finishes, ["length"]);
+  assertEquals(usage!.completion_tokens, 10);
+  assertEquals(usage!.prompt_tokens_details!.cached_tokens, whole.usage!.prompt_tokens - 1);
+  assertEquals(served.log, []);
 });
 
 gpuTest("n, seed, stop, penalties and logprobs", async (gpu) => {
@@ -396,47 +392,43 @@ gpuTest("stopping lets answers end and takes no more", async (gpu) => {
   await assertRejects(() => fetch(`${served.url}/health`));
 });
 
-gpuTest("200 clients at once, half of whom leave", async (gpu) => {
-  const before = gpu.memory.live;
-  {
-    await using served = serve(gpu, {}, { slots: 8, queue: 256, capacity: 200 });
-    const { client, engine } = served;
-    const prompt = (i: number) => ({
-      ...BASE,
-      max_tokens: 12,
-      messages: [{ role: "user" as const, content: `Number ${i % 10}` }],
-    });
-    const alone: (string | null)[] = [];
-    for (let i = 0; i < 10; i++) {
-      alone.push((await client.chat.completions.create(prompt(i))).choices[0]!.message.content);
-    }
-    const live = gpu.memory.live;
-    const clients = Array.from({ length: 200 }, async (_, i) => {
-      if (i % 2 === 0) {
-        const answer = await client.chat.completions.create(prompt(i));
-        return answer.choices[0]!.message.content === alone[i % 10] ? "right" : "wrong";
-      }
-      const leave = new AbortController();
-      setTimeout(() => leave.abort(), i * 2);
-      try {
-        const request = { ...prompt(i), max_tokens: 150, stream: true as const };
-        for await (
-          const _ of await client.chat.completions.create(request, { signal: leave.signal })
-        );
-        return "ended";
-      } catch {
-        return "left";
-      }
-    });
-    const outcomes = await Promise.all(clients);
-    assertEquals(outcomes.filter((outcome) => outcome === "right").length, 100);
-    assert(outcomes.includes("left"), "nobody left");
-    await engine.drain();
-    assertEquals([engine.running, engine.waiting], [0, 0]);
-    assertEquals(gpu.memory.live, live, "bytes left in use by requests");
-    assertEquals(served.log, []);
+leakFreeTest("200 clients at once, half of whom leave", async (gpu) => {
+  await using served = serve(gpu, {}, { slots: 8, queue: 256, capacity: 200 });
+  const { client, engine } = served;
+  const prompt = (i: number) => ({
+    ...BASE,
+    max_tokens: 12,
+    messages: [{ role: "user" as const, content: `Number ${i % 10}` }],
+  });
+  const alone: (string | null)[] = [];
+  for (let i = 0; i < 10; i++) {
+    alone.push((await client.chat.completions.create(prompt(i))).choices[0]!.message.content);
   }
-  assertEquals(gpu.memory.live, before, "bytes left in use");
+  const live = gpu.memory.live;
+  const clients = Array.from({ length: 200 }, async (_, i) => {
+    if (i % 2 === 0) {
+      const answer = await client.chat.completions.create(prompt(i));
+      return answer.choices[0]!.message.content === alone[i % 10] ? "right" : "wrong";
+    }
+    const leave = new AbortController();
+    setTimeout(() => leave.abort(), i * 2);
+    try {
+      const request = { ...prompt(i), max_tokens: 150, stream: true as const };
+      for await (
+        const _ of await client.chat.completions.create(request, { signal: leave.signal })
+      );
+      return "ended";
+    } catch {
+      return "left";
+    }
+  });
+  const outcomes = await Promise.all(clients);
+  assertEquals(outcomes.filter((outcome) => outcome === "right").length, 100);
+  assert(outcomes.includes("left"), "nobody left");
+  await engine.drain();
+  assertEquals([engine.running, engine.waiting], [0, 0]);
+  assertEquals(gpu.memory.live, live, "bytes left in use by requests");
+  assertEquals(served.log, []);
 });
 
 Deno.test("what is wrong with a request is said in a sentence", () => {

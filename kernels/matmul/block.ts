@@ -10,7 +10,7 @@ import { ADD, additions, endOfKey, type Epilogue, type ProductPart } from "./pro
 
 /** The part of a result that a subgroup of eight lanes computes. */
 export interface Block {
-  /** Its rows; a power of two. */
+  /** Its rows; a power of two, and below 8 only where an image of the left operand has no more. */
   readonly rows: number;
   /** Quads of k that are multiplied at a time. */
   readonly quads: 2 | 4;

@@ -58,7 +58,7 @@ export class Gpu implements Disposable {
   readonly #commands: Commands;
   readonly #ahead: CompileAhead | undefined;
   readonly #freed: GPUTexture[] = [];
-  readonly #mostBytes: number;
+  readonly #mostBound: number;
   #readbacks = 0;
 
   /** For `open`. */
@@ -66,7 +66,7 @@ export class Gpu implements Disposable {
     this.device = device;
     this.info = info;
     this.#ahead = ahead;
-    this.#mostBytes = device.limits.maxStorageBufferBindingSize;
+    this.#mostBound = device.limits.maxStorageBufferBindingSize;
     this.#memory = new MemoryPool(device);
     this.#faults = new Faults(device, info.name, this.#memory);
     this.#pipelines = new Pipelines(device, info, (kernel) => this.onCompile?.(kernel));
@@ -146,7 +146,7 @@ export class Gpu implements Disposable {
 
   #allocate(shape: readonly number[], dtype: Dtype, label: string, idle = false): Tensor {
     const bytes = sizeOf(shape) * DTYPE_BYTES[dtype];
-    const most = this.#mostBytes;
+    const most = this.#mostBound;
     if (!(bytes > 0)) throw new ShapeError(`A tensor cannot have the shape [${shape}] (${label}).`);
     if (bytes > most) {
       throw new OutOfMemoryError(
@@ -221,7 +221,11 @@ export class Gpu implements Disposable {
     else this.#freed.push(texture);
   }
 
-  /** The kernel under `key`, made at its first use. The key must name everything that its code depends on. */
+  /**
+   * The kernel under `key`, made at its first use. The key must name everything that its code depends on.
+   *
+   * @param code Puts its text together. Whatever that takes belongs inside: it would else be done at each call.
+   */
   kernel(key: string, code: () => string): Kernel {
     return this.#pipelines.kernel(key, code);
   }

@@ -1,3 +1,4 @@
+import { assertEquals } from "@std/assert";
 import { Gpu } from "../../kernels/runtime/gpu.ts";
 
 let shared: Promise<Gpu> | undefined;
@@ -21,5 +22,14 @@ export function gpuTest(name: string, body: (gpu: Gpu) => Promise<void>): void {
     sanitizeResources: false,
     sanitizeOps: false,
     fn: async () => await body(await testGpu()),
+  });
+}
+
+/** The same for a test after which as many bytes of the device are in use as before. */
+export function leakFreeTest(name: string, body: (gpu: Gpu) => Promise<void>): void {
+  gpuTest(name, async (gpu) => {
+    const before = gpu.memory.live;
+    await body(gpu);
+    assertEquals(gpu.memory.live, before, "bytes left in use");
   });
 }
