@@ -1,4 +1,4 @@
-import { ShapeError } from "../kernels/runtime/errors.ts";
+import { FormatError, ShapeError } from "../kernels/runtime/errors.ts";
 import {
   bfloat16ToFloat32,
   float16ToFloat32,
@@ -77,6 +77,26 @@ export async function readChecked(tensor: HostTensor): Promise<Uint8Array<ArrayB
     );
   }
   return bytes;
+}
+
+/**
+ * Reads a tensor's elements as float32, all of which must be finite: one that is not would spoil every answer.
+ *
+ * @param source What the file is called in the error.
+ * @throws {FormatError} that names the tensor and says how many of its numbers are NaN or infinite.
+ */
+export async function readFinite(
+  tensor: HostTensor,
+  source: string,
+): Promise<Float32Array<ArrayBuffer>> {
+  const values = toFloat32(await readChecked(tensor), tensor.dtype);
+  let bad = 0;
+  for (let i = 0; i < values.length; i++) if (!Number.isFinite(values[i])) bad++;
+  if (bad === 0) return values;
+  throw new FormatError(
+    `${source} cannot be used: ${tensor.name} holds NaN or infinity (${bad} of its ${values.length} numbers). ` +
+      "Take what was saved earlier, or make it anew.",
+  );
 }
 
 /**

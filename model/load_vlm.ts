@@ -137,7 +137,8 @@ export function* savedTensors(vlm: Vlm, dtype: HostDtype): Generator<HostTensor>
  * @param source What the file is called in errors.
  * @param ignore Tensors of the file that have no use here, on purpose.
  * @param absent Parameters that the file lacks, on purpose.
- * @throws {FormatError} that lists every missing, unexpected and misshapen tensor.
+ * @throws {FormatError} that lists every missing, unexpected and misshapen tensor, or names one whose numbers are not
+ * finite.
  */
 export async function loadStrictly(
   parameters: Parameters,
@@ -147,7 +148,8 @@ export async function loadStrictly(
   absent: (name: string) => boolean = () => false,
 ): Promise<void> {
   const expected = new Map([...parameters.expected()].filter(([name]) => !absent(name)));
-  await parameters.load(matchWeights(expected, file, { source, ignore, tied: TIED }));
+  const matched = matchWeights(expected, file, { source, ignore, tied: TIED });
+  await parameters.load(matched, source);
 }
 
 function emptyWeights(): OpenWeights {

@@ -10,7 +10,7 @@ import {
   fromFloat32,
   type HostDtype,
   type HostTensor,
-  readChecked,
+  readFinite,
   toFloat32,
 } from "./host_tensor.ts";
 import { drawInitial, type ParameterPart, type ParameterSpec } from "./parameter_spec.ts";
@@ -138,11 +138,16 @@ export class Parameters implements Disposable {
     this.refresh();
   }
 
-  /** Reads values from tensors that `matchWeights` has found to fit, one at a time. Parts that `from` lacks keep theirs. */
-  async load(from: ReadonlyMap<string, HostTensor>): Promise<void> {
+  /**
+   * Reads values from tensors that `matchWeights` has found to fit, one at a time. Parts that `from` lacks keep theirs.
+   *
+   * @param source What the file is called in errors.
+   * @throws {FormatError} that names a tensor with numbers that are not finite.
+   */
+  async load(from: ReadonlyMap<string, HostTensor>, source: string): Promise<void> {
     for (const { part, target } of this.#places()) {
       const tensor = from.get(part.name);
-      if (tensor) this.#write(target, toFloat32(await readChecked(tensor), tensor.dtype));
+      if (tensor) this.#write(target, await readFinite(tensor, source));
     }
     this.refresh();
   }

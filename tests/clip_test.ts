@@ -42,6 +42,7 @@ async function goldenClip(
   const weights = await open("model.safetensors");
   await clip.parameters.load(
     matchWeights(clip.parameters.expected(), weights, { source: "model.safetensors" }),
+    "model.safetensors",
   );
   return clip;
 }

@@ -1,11 +1,17 @@
 import { assert, assertAlmostEquals, assertEquals, assertRejects, assertThrows } from "@std/assert";
 import { join } from "@std/path";
+import { run as chat } from "../cli/chat.ts";
 import { run } from "../cli/eval.ts";
+import { run as serve } from "../cli/serve.ts";
+import { writeFileAtomic } from "../data/files.ts";
 import { openRows } from "../data/open_rows.ts";
+import { openWeights } from "../data/open_weights.ts";
 import { DataError, FormatError, UsageError } from "../kernels/runtime/errors.ts";
 import { vqaAccuracy } from "../model/metrics/vqa.ts";
 import { byteTokenizer } from "../model/byte_tokenizer.ts";
-import { makeOriginalFolder } from "./support/original_folder.ts";
+import { hostTensor, toFloat32 } from "../model/host_tensor.ts";
+import { pthChunks } from "../model/pth_writer.ts";
+import { folderTest, makeOriginalFolder } from "./support/original_folder.ts";
 
 const PEOPLE = ["yes", "yes", "yes", "no", "no", "no", "no", "no", "no", "Yes."];
 
@@ -140,4 +146,26 @@ Deno.test({
       await Deno.remove(dir, { recursive: true });
     }
   },
+});
+
+folderTest("eval, chat and serve refuse weights that are not finite", async (dir) => {
+  const path = join(dir, "out", "llm_64.pth");
+  {
+    await using file = await openWeights(path);
+    const tensors = await Promise.all([...file.tensors.values()].map(async (tensor) => {
+      const values = toFloat32(await tensor.read(), tensor.dtype).slice();
+      if (tensor.name === "model.norm.weight") values[3] = NaN;
+      return hostTensor(tensor.name, tensor.shape, values);
+    }));
+    await writeFileAtomic(path, pthChunks(tensors, "llm_64"));
+  }
+  const device = Deno.env.get("GLIMPSE_DEVICE") ?? "gpu";
+  const given = ["--root", dir, "--hidden_size", "64", "--weight", "llm", "--device", device];
+  for (const command of [run, chat, serve]) {
+    await assertRejects(
+      () => command(given),
+      FormatError,
+      "llm_64.pth cannot be used: model.norm.weight holds NaN or infinity (1 of its 64 numbers).",
+    );
+  }
 });

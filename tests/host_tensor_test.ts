@@ -1,7 +1,13 @@
-import { assert, assertEquals, assertThrows } from "@std/assert";
-import { ShapeError } from "../kernels/runtime/errors.ts";
+import { assert, assertEquals, assertRejects, assertThrows } from "@std/assert";
+import { FormatError, ShapeError } from "../kernels/runtime/errors.ts";
 import { float16ToFloat32, float32ToBfloat16, float32ToFloat16 } from "../model/half.ts";
-import { fromFloat32, type HostDtype, hostTensor, toFloat32 } from "../model/host_tensor.ts";
+import {
+  fromFloat32,
+  type HostDtype,
+  hostTensor,
+  readFinite,
+  toFloat32,
+} from "../model/host_tensor.ts";
 import { DTYPES } from "./support/weight_files.ts";
 
 /** Every float32 whose lower bits are one of a few patterns: all exponents, ties and neighbours. */
@@ -87,4 +93,17 @@ Deno.test("every kind of number keeps what it can hold", () => {
 Deno.test("sizes that do not fit are refused", () => {
   assertThrows(() => toFloat32(new Uint8Array(6), "float32"), ShapeError, "6 bytes");
   assertThrows(() => hostTensor("w", [2, 3], new Float32Array(5)), ShapeError, "[2,3]");
+});
+
+Deno.test("numbers that are not finite are counted and refused, in every kind that has them", async () => {
+  const values = new Float32Array([1, NaN, -Infinity, 2]);
+  for (const dtype of ["float64", "float32", "float16", "bfloat16"] as const) {
+    const sound = hostTensor("w", [2], new Float32Array([1, -65504]), dtype);
+    assertEquals((await readFinite(sound, "a.pth")).length, 2);
+    await assertRejects(
+      () => readFinite(hostTensor("w", [4], values, dtype), "a.pth"),
+      FormatError,
+      "a.pth cannot be used: w holds NaN or infinity (2 of its 4 numbers).",
+    );
+  }
 });

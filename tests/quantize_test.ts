@@ -240,7 +240,7 @@ async function answering(gpu: Gpu, like: Vlm, quantization?: "q8"): Promise<Vlm>
       like.visionParameters,
     ]] as const
   ) {
-    await to.load(new Map([...from.tensors()].map((tensor) => [tensor.name, tensor])));
+    await to.load(new Map([...from.tensors()].map((tensor) => [tensor.name, tensor])), "like");
   }
   return vlm;
 }

@@ -3,6 +3,7 @@ import { join } from "@std/path";
 import { openWeights } from "../data/open_weights.ts";
 import { hostTensor, readChecked, toFloat32 } from "../model/host_tensor.ts";
 import { pthChunks } from "../model/pth_writer.ts";
+import { safetensorsChunks } from "../model/safetensors.ts";
 import { writeFileAtomic } from "../data/files.ts";
 import type { StepMetrics } from "../train/metrics.ts";
 import { folderTest, makeOriginalFolder } from "./support/original_folder.ts";
@@ -127,25 +128,57 @@ folderTest(
   },
 );
 
+/** Changes the numbers of a weight file in place. */
+async function rewrite(path: string, change: (name: string, values: Float32Array) => void) {
+  await using file = await openWeights(path);
+  const tensors = await Promise.all([...file.tensors.values()].map(async (tensor) => {
+    const values = toFloat32(await tensor.read(), tensor.dtype).slice();
+    change(tensor.name, values);
+    return hostTensor(tensor.name, tensor.shape, values);
+  }));
+  const { metadata } = file;
+  const chunks = path.endsWith(".pth")
+    ? pthChunks(tensors, "llm_64")
+    : safetensorsChunks(tensors, metadata);
+  await writeFileAtomic(path, chunks);
+}
+
 folderTest(
-  "a weight that is not a number ends the run with a sentence, and breaks no file",
+  "weights so large that no gradient is finite end the run with a sentence, and break no file",
   async (dir) => {
-    const path = join(dir, "out", "llm_64.pth");
-    {
-      await using file = await openWeights(path);
-      const tensors = await Promise.all([...file.tensors.values()].map(async (tensor) => {
-        const values = toFloat32(await tensor.read(), tensor.dtype).slice();
-        if (tensor.name.endsWith("layers.1.mlp.up_proj.weight")) values[5] = NaN;
-        return hostTensor(tensor.name, tensor.shape, values);
-      }));
-      await writeFileAtomic(path, pthChunks(tensors, "llm_64"));
-    }
+    await rewrite(join(dir, "out", "llm_64.pth"), (name, values) => {
+      if (/layers\.1\.mlp\.(up|gate)_proj\.weight$/.test(name)) values.fill(3e38);
+    });
     const { code, text } = await finish(
       start(dir, "--epochs", "20", "--batch_size", "8", "--max_bad_steps", "3"),
     );
     assertEquals(code, 1, text);
     assert(text.includes("3 updates in a row had no finite gradient"), text);
     await assertWhole(dir, "sft_vlm");
+  },
+);
+
+folderTest(
+  "weights that are not finite are refused by their name and number, also in a checkpoint",
+  async (dir) => {
+    const flags = ["--batch_size", "8", "--max_steps", "2"];
+    const first = await finish(start(dir, "--batch_size", "8", "--max_steps", "1"));
+    assertEquals(first.code, 0, first.text);
+    const weight = "model.norm.weight";
+    for (
+      const [path, name] of [
+        ["checkpoints/sft_vlm_64_resume/step-00000001.safetensors", `first.${weight}`],
+        ["out/llm_64.pth", weight],
+      ] as const
+    ) {
+      await rewrite(join(dir, path), (own, values) => {
+        if (own === name) values.set([NaN, -Infinity], 5);
+      });
+      const { code, text } = await finish(start(dir, ...flags, "--from_resume", "1"));
+      assertEquals(code, 1, text);
+      const sentence = `cannot be used: ${name} holds NaN or infinity (2 of its 64 numbers)`;
+      assert(text.includes(`${join(dir, path)} ${sentence}`), text);
+    }
   },
 );
 
@@ -204,7 +237,7 @@ folderTest(
     const best = join(dir, "out", "sft_vlm_best_64.pth");
     const flags = ["--epochs", "2", "--batch_size", "8", "--val_path"];
     flags.push(join(dir, "dataset", "pretrain_data.jsonl"));
-    const first = await finish(start(dir, ...flags, "--max_steps", "1"));
+    const first = await finish(start(dir, "--batch_size", "8", "--max_steps", "1"));
     assertEquals(first.code, 0, first.text);
     const metrics = join(dir, "checkpoints", "sft_vlm_64_metrics.jsonl");
     const lower = (await Deno.readTextFile(metrics)).replace(/"val_loss":[\d.]+/, '"val_loss":0.5');

@@ -4,7 +4,7 @@ import { GlimpseError } from "../kernels/runtime/errors.ts";
 import type { Tuning } from "../kernels/matmul/choose.ts";
 import type { Gpu } from "../kernels/runtime/gpu.ts";
 import { ChunkedReader } from "../model/chunked_reader.ts";
-import { type HostTensor, readChecked, toFloat32 } from "../model/host_tensor.ts";
+import { type HostTensor, readChecked, readFinite, toFloat32 } from "../model/host_tensor.ts";
 import { matchWeights } from "../model/load_weights.ts";
 import { readSafetensors, safetensorsChunks } from "../model/safetensors.ts";
 import type { NamedTensor } from "./optimizer.ts";
@@ -95,14 +95,22 @@ export class Checkpoints {
     return { state: JSON.parse(metadata.state) as RunState, path };
   }
 
-  /** Reads the tensors of a checkpoint into those of a model and its optimizer, whose run goes on. */
+  /**
+   * Reads the tensors of a checkpoint into those of a model and its optimizer, whose run goes on.
+   *
+   * @throws {FormatError} where they do not fit, or a number that is to be trained on is not finite.
+   */
   async load(gpu: Gpu, path: string, tensors: Iterable<NamedTensor>): Promise<void> {
     await using source = await openFile(path);
     const targets = new Map(tensors);
     const shapes = new Map([...targets].map(([name, { shape }]) => [name, shape]));
     const matched = matchWeights(shapes, await readSafetensors(source), { source: path });
     for (const [name, tensor] of matched) {
-      gpu.write(targets.get(name)!, toFloat32(await readChecked(tensor), tensor.dtype));
+      // the optimizer's own state may hold the norm of a gradient that was not finite
+      const values = name === "optimizer"
+        ? toFloat32(await readChecked(tensor), tensor.dtype)
+        : await readFinite(tensor, path);
+      gpu.write(targets.get(name)!, values);
     }
     this.#newest = path;
   }

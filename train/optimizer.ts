@@ -9,7 +9,7 @@ import {
 } from "../kernels/optimizer.ts";
 import type { Gpu } from "../kernels/runtime/gpu.ts";
 import { sizeOf, type Tensor } from "../kernels/runtime/tensor.ts";
-import { type HostTensor, readChecked, toFloat32 } from "../model/host_tensor.ts";
+import { type HostTensor, readFinite } from "../model/host_tensor.ts";
 import type { ParameterGroup, Parameters } from "../model/parameters.ts";
 import type { Communicator } from "./communicator.ts";
 import { gatherShards, shardOf } from "./data_parallel.ts";
@@ -207,12 +207,15 @@ export class AdamW implements Disposable {
    * @param left Moments by the names in weight files; parameters without any keep zeros.
    * @param updates Updates that made them.
    * @param moments Where they go; see `moments`.
+   * @param source What the file is called in errors.
+   * @throws {FormatError} where one is not finite.
    */
   async takeUp(
     parameters: Parameters,
     left: ReadonlyMap<string, { first: HostTensor; second: HostTensor }>,
     updates: number,
     moments: Moments,
+    source: string,
   ): Promise<void> {
     const gpu = this.#gpu;
     using _scope = gpu.scope();
@@ -224,7 +227,8 @@ export class AdamW implements Disposable {
         for (const which of ["first", "second"] as const) {
           const target = own.get(`${which}.${name}`)?.view(part.shape, start);
           if (!found || !target) continue;
-          gpu.write(target, toFloat32(await readChecked(found[which]), found[which].dtype));
+          const named = { ...found[which], name: `${part.name}'s ${which} moment` };
+          gpu.write(target, await readFinite(named, source));
         }
         start += sizeOf(part.shape);
       }

@@ -56,7 +56,7 @@ export async function resume(
   await using original = await openOriginalResume(path);
   const weights = { tensors: new Map(original.weights), metadata: {} };
   await loadStrictly(parameters, weights, path);
-  await optimizer.takeUp(parameters, original.moments, original.updates, moments);
+  await optimizer.takeUp(parameters, original.moments, original.updates, moments, path);
   const done = original.step >= stepsPerEpoch;
   const { updates } = original;
   const start = done

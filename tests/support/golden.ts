@@ -71,7 +71,8 @@ export async function goldenVlm(
       [vlm.visionParameters, `${base}/clip_vision.safetensors`],
     ] as const
   ) {
-    await parameters.load(matchWeights(parameters.expected(), await open(source), { source }));
+    const matched = matchWeights(parameters.expected(), await open(source), { source });
+    await parameters.load(matched, source);
   }
   return vlm;
 }
