@@ -234,9 +234,9 @@ gpuTest("seeds repeat an answer", async (gpu) => {
   await using engine = new Engine(model, { slots: 3, capacity: 120 });
   const ask = (seed?: number) =>
     textOf(engine.ask(question("a", { temperature: 1.5, ...(seed !== undefined && { seed }) })));
-  const [a, b, c, d, e] = await Promise.all([ask(5), ask(5), ask(6), ask(), ask()]);
+  const [a, b, c, ...drawn] = await Promise.all([5, 5, 6, ...Array(6)].map(ask));
   assertEquals(a, b);
-  assert(a !== c && d !== e);
+  assert(a !== c && new Set(drawn).size > 1, `${c}, ${drawn}`); // one alone may end at once
 });
 
 const bytes = new Tokenizer(byteTokenizer().tokenizer, byteTokenizer().config);

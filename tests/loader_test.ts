@@ -97,7 +97,10 @@ for (const workers of [0, 1]) {
     const picture = join(data.imagesPath, "tiny.png");
     const options = { ...SETTINGS, source: plain(data), workers, prefetch: 1 };
     const seen: number[] = [];
-    const vanish = ({ step }: LoadedBatch) => (seen.push(step), Deno.remove(picture));
+    const vanish = async ({ step }: LoadedBatch) => {
+      seen.push(step);
+      if (step === 0) await Deno.remove(picture); // the next batch may have been made before
+    };
     await assertRejects(() => load(options, {}, vanish), DataError, "does not exist");
     assert(seen.length < 4);
     await Deno.copyFile(join(data.imagesPath, "square.png"), picture);
@@ -159,7 +162,7 @@ Deno.test("samples that nobody waits for any more do not keep the workers from e
   workers.open(plain(data));
   const samples = ROWS.map((_, index) => workers.sample(index));
   const outcomes = Promise.allSettled(samples);
-  await samples[0];
+  await Promise.any(samples);
   await workers[Symbol.asyncDispose]();
   const rejected = (await outcomes).filter(({ status }) => status === "rejected");
   assert(rejected.length > 0 && rejected.length < ROWS.length);
