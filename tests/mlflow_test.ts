@@ -5,7 +5,7 @@ import { artifactPath } from "../train/mlflow_client.ts";
 import { openTracker, type TrackerOptions } from "../train/tracker.ts";
 import { MlflowServer } from "./support/mlflow_server.ts";
 
-const QUICK: Partial<Patience> = { interval: 5, firstDelay: 5, longestDelay: 20, atEnd: 2000 };
+const QUICK: Partial<Patience> = { interval: 5, firstDelay: 5, longestDelay: 20, atEnd: 60_000 };
 
 /** Runs a test with a server and a folder of its own. */
 function withServer(
@@ -120,9 +120,7 @@ Deno.test(
   withServer(async (server, options) => {
     await using tracker = await MlflowTracker.open(options, QUICK);
     tracker.scalars(1, { loss: 1 });
-    for (let tries = 0; tries < 400 && !server.runs[0]?.metrics.length; tries++) {
-      await new Promise((resolve) => setTimeout(resolve, 5));
-    }
+    while (!server.runs[0]?.metrics.length) await new Promise((resolve) => setTimeout(resolve, 5));
     assertEquals(server.runs[0]?.metrics.length, 1);
   }),
 );
@@ -130,10 +128,7 @@ Deno.test(
 Deno.test(
   "a server that never answers costs a sentence at the start and one at the end",
   withServer(async (_server, options, warnings) => {
-    const listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
-    const { port } = listener.addr as Deno.NetAddr;
-    listener.close();
-    const closed = { ...options, trackingUri: `http://name:secret@127.0.0.1:${port}` };
+    const closed = { ...options, trackingUri: "http://name:secret@127.0.0.1:9" };
     {
       await using tracker = await MlflowTracker.open(closed, { ...QUICK, atEnd: 30 });
       tracker.scalars(1, { loss: 1 });
@@ -141,7 +136,7 @@ Deno.test(
       tracker.scalars(2, { loss: 2 });
     }
     assertEquals(warnings.length, 2);
-    assertEquals(warnings[1], `2 values or files did not reach MLflow at 127.0.0.1:${port}.`);
+    assertEquals(warnings[1], "2 values or files did not reach MLflow at 127.0.0.1:9.");
     assert(!warnings.join().includes("secret"));
   }),
 );
@@ -259,7 +254,7 @@ Deno.test("without the network's permission, the error says how to give it", asy
         console.log(error.name + ": " + error.message));
     }`;
   const config = new URL("../deno.json", import.meta.url).pathname;
-  const child = new Deno.Command("deno", {
+  const child = new Deno.Command(Deno.execPath(), {
     args: ["run", "--no-prompt", "--no-lock", "--config", config, "-"],
     stdin: "piped",
     stdout: "piped",

@@ -78,7 +78,8 @@ async function readText(
 
 folderTest(`a run that is killed ${KILLS} times ends as one that is not`, async (dir) => {
   const flags = [
-    ...["--epochs", String(KILLS + 1), "--batch_size", "2", "--learning_rate", "1e-3"],
+    // four updates each, of which a kill may come some too late
+    ...["--epochs", String(2 * KILLS + 2), "--batch_size", "2", "--learning_rate", "1e-3"],
     ...["--save_interval", "1", "--log_interval", "1"],
   ];
   const whole = await finish(start(dir, ...flags, "--save_weight", "whole"));

@@ -229,9 +229,9 @@ export class Page {
   }
 }
 
-/** Asks again until there is an answer, for up to half a minute. */
+/** Asks again until there is an answer, for some minutes at most. */
 async function eventually<T>(ask: () => Promise<T | undefined>, what = "an answer"): Promise<T> {
-  for (let tries = 0; tries < 600; tries++) {
+  for (let tries = 0; tries < 5000; tries++) {
     const answer = await ask().catch(() => undefined);
     if (answer !== undefined) return answer;
     await new Promise((resolve) => setTimeout(resolve, 50));

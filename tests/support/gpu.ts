@@ -1,18 +1,26 @@
 import { assertEquals } from "@std/assert";
 import { Gpu } from "../../kernels/runtime/gpu.ts";
 
+const opened: Promise<Gpu>[] = [];
 let shared: Promise<Gpu> | undefined;
 
 /** The device that all tests of a process share. */
 export function testGpu(): Promise<Gpu> {
-  return shared ??= Gpu.open(Deno.env.get("GLIMPSE_DEVICE") ?? "gpu");
+  return shared ??= untilTheEnd(Gpu.open(Deno.env.get("GLIMPSE_DEVICE") ?? "gpu"));
+}
+
+/** Keeps a device until all tests have ended. */
+export function untilTheEnd(gpu: Promise<Gpu>): Promise<Gpu> {
+  opened.push(gpu);
+  return gpu;
 }
 
 // a software driver that still computes while the process ends may corrupt the heap
 Deno.test.afterAll(async () => {
-  const gpu = await shared;
-  await gpu?.device.queue.onSubmittedWorkDone();
-  gpu?.[Symbol.dispose]();
+  for (const gpu of await Promise.all(opened)) {
+    await gpu.device.queue.onSubmittedWorkDone();
+    gpu[Symbol.dispose]();
+  }
 });
 
 /** Registers a test that gets the shared device. */

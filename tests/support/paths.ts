@@ -1,6 +1,6 @@
 import { chooseAdapter, openDevice } from "../../kernels/runtime/adapter.ts";
 import { Gpu } from "../../kernels/runtime/gpu.ts";
-import { gpuTest } from "./gpu.ts";
+import { gpuTest, untilTheEnd } from "./gpu.ts";
 
 let plain: Promise<Gpu> | undefined;
 
@@ -16,6 +16,6 @@ export function everyPathTest(name: string, body: (gpu: Gpu) => Promise<void>): 
   gpuTest(name, body);
   gpuTest(
     `${name} (kernels of any graphics card)`,
-    async () => await body(await (plain ??= openPlain())),
+    async () => await body(await (plain ??= untilTheEnd(openPlain()))),
   );
 }
