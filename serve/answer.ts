@@ -3,9 +3,9 @@ import { type Tokenizer, TokenStream } from "../model/tokenizer.ts";
 
 /** A part of an answer. */
 export interface Piece {
-  /** New text; may be empty. */
+  /** New text; empty only where tokens without one end the answer. */
   readonly text: string;
-  /** The tokens drawn since the piece before, the end token left out. */
+  /** The tokens drawn since the piece before, special ones left out. */
   readonly tokens: readonly DrawnToken[];
 }
 
@@ -41,6 +41,8 @@ export class Answer implements AsyncIterable<Piece> {
   readonly #pieces: Piece[] = [];
   /** Text that may be the beginning of a stop text. */
   #held = "";
+  /** Tokens whose text has not been given out. */
+  #untold: DrawnToken[] = [];
   #error: unknown;
   #wake: () => void = () => {};
 
@@ -54,25 +56,26 @@ export class Answer implements AsyncIterable<Piece> {
 
   /** Takes tokens in; an ended answer takes none. */
   push(tokens: readonly DrawnToken[]): void {
-    for (const [i, { id }] of tokens.entries()) {
+    for (const token of tokens) {
       if (this.finish) return;
       this.completionTokens++;
-      this.#held += this.#stream.push(id);
+      this.#held += this.#stream.push(token.id);
+      if (!this.#special.has(token.id)) this.#untold.push(token);
       const at = earliest(this.#held, this.#terms.stop);
       if (at < 0) continue;
       this.#held = this.#held.slice(0, at);
-      this.#give(this.#held.length, tokens.slice(0, i + 1));
+      this.#giveRest();
       this.#end("stop");
     }
     const safe = this.#held.length - startedLength(this.#held, this.#terms.stop);
-    if (!this.finish) this.#give(safe, tokens);
+    if (safe > 0 && !this.finish) this.#give(safe);
   }
 
   /** Ends it. */
   end(finish: Finish): void {
     if (this.finish) return;
     this.#held += this.#stream.flush();
-    this.#give(this.#held.length, []);
+    this.#giveRest();
     this.#end(finish);
   }
 
@@ -105,13 +108,16 @@ export class Answer implements AsyncIterable<Piece> {
     }
   }
 
-  #give(length: number, tokens: readonly DrawnToken[]): void {
-    const text = this.#held.slice(0, length);
-    const shown = tokens.filter(({ id }) => !this.#special.has(id));
-    if (text === "" && shown.length === 0) return;
+  /** Gives out the beginning of the text, with all tokens since the last: none is alone, as half a character would be. */
+  #give(length: number): void {
+    this.#pieces.push({ text: this.#held.slice(0, length), tokens: this.#untold });
     this.#held = this.#held.slice(length);
-    this.#pieces.push({ text, tokens: shown });
+    this.#untold = [];
     this.#wake();
+  }
+
+  #giveRest(): void {
+    if (this.#held !== "" || this.#untold.length > 0) this.#give(this.#held.length);
   }
 
   #end(finish: Finish): void {

@@ -6,7 +6,7 @@ import { ApiError, asApiError } from "./errors.ts";
 import { fileRoutes } from "./file_routes.ts";
 import { FileStore } from "./files.ts";
 import { bodyGuard, keyGuard, knownHost, knownOrigin, safeHeaders } from "./guards.ts";
-import type { AnswerDefaults } from "./questions.ts";
+import { type AnswerDefaults, preparedPicture } from "./questions.ts";
 import { type ServerMetrics, serverMetrics } from "./server_metrics.ts";
 import { pageRoutes } from "./page.ts";
 
@@ -115,7 +115,12 @@ export class App {
       if (!this.draining) return await chat.answer(c);
       throw new ApiError(503, "The server is about to stop.", { code: "stopping" });
     });
-    fileRoutes(hono, files, this.#options.maxImageBytes);
+    const [engine] = this.#models.values();
+    fileRoutes(hono, {
+      files,
+      maxBytes: this.#options.maxImageBytes,
+      check: async (bytes) => engine && await preparedPicture(engine, bytes, "file"),
+    });
     pageRoutes(hono);
     return hono;
   }

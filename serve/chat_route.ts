@@ -135,6 +135,7 @@ export class ChatRoute {
             await send(chunkObject(head, [deltaObject(...delta)]));
           await say(i, { role: "assistant", content: "" });
           for await (const { text, tokens } of pieces) {
+            if (text === "" && !logprobs) continue;
             await say(
               i,
               { content: text },

@@ -3,8 +3,18 @@ import { ApiError } from "./errors.ts";
 import { fileObject, type FileStore } from "./files.ts";
 import { tooLarge } from "./pictures.ts";
 
+/** What becomes of files that clients leave. */
+export interface FileRouteOptions {
+  /** Where they are kept. */
+  readonly files: FileStore;
+  /** Bytes of one at most. */
+  readonly maxBytes: number;
+  /** Throws when one is no picture. */
+  readonly check: (bytes: Uint8Array<ArrayBuffer>) => Promise<unknown>;
+}
+
 /** Adds the routes by which clients leave files, look at them, and remove them. */
-export function fileRoutes(hono: Hono, files: FileStore, maxImageBytes: number): void {
+export function fileRoutes(hono: Hono, { files, maxBytes, check }: FileRouteOptions): void {
   const stored = (id: string) => {
     const file = files.get(id);
     if (file) return file;
@@ -20,9 +30,10 @@ export function fileRoutes(hono: Hono, files: FileStore, maxImageBytes: number):
     if (!(file instanceof File)) {
       throw new ApiError(400, "The form has no file in the field file.", { param: "file" });
     }
-    if (file.size > maxImageBytes) throw tooLarge(maxImageBytes, "file");
+    if (file.size > maxBytes) throw tooLarge(maxBytes, "file");
     const purpose = form.get("purpose");
     const bytes = await file.bytes();
+    await check(bytes);
     const kept = files.add(file.name, typeof purpose === "string" ? purpose : "", bytes);
     return c.json(fileObject(kept));
   });

@@ -92,7 +92,7 @@ async function conversation(
           throw new ApiError(400, `Only users show pictures, not the role ${role}.`, { param });
         }
         const file = await pictureFile(part, param, sources, signal);
-        pictures.push(await prepared(engine, file, param));
+        pictures.push(await preparedPicture(engine, file, param));
         shown.push(PICTURE);
       }
     }
@@ -101,7 +101,13 @@ async function conversation(
   return { turns, pictures };
 }
 
-async function prepared(
+/**
+ * A picture as an engine's model sees it.
+ *
+ * @param param What a client called it, for the error.
+ * @throws {ApiError} when it cannot be read.
+ */
+export async function preparedPicture(
   engine: Engine,
   file: Uint8Array<ArrayBuffer>,
   param: string,

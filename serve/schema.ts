@@ -35,7 +35,7 @@ const MESSAGE = v.variant("role", [
   v.object({ role: v.literal("assistant"), content: v.nullish(CONTENT) }),
 ]);
 
-const CHAT_REQUEST = v.object({
+const FIELDS = v.object({
   model: v.string(),
   messages: v.pipe(v.array(MESSAGE), v.minLength(1), v.maxLength(1000)),
   stream: v.nullish(v.boolean()),
@@ -64,6 +64,14 @@ const CHAT_REQUEST = v.object({
   logit_bias: unused(v.strictObject({})),
   response_format: unused(v.object({ type: v.literal("text") })),
 });
+
+const CHAT_REQUEST = v.pipe(
+  FIELDS,
+  v.forward(
+    v.check(({ logprobs, top_logprobs }) => logprobs || !top_logprobs, "needs logprobs: true"),
+    ["top_logprobs"],
+  ),
+);
 
 /** A checked request for an answer. */
 export type ChatRequest = v.InferOutput<typeof CHAT_REQUEST>;

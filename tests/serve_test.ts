@@ -2,6 +2,7 @@ import { assert, assertEquals, assertRejects, assertThrows } from "@std/assert";
 import { join } from "@std/path";
 import OpenAI from "openai";
 import type { Gpu } from "../kernels/runtime/gpu.ts";
+import { Answer } from "../serve/answer.ts";
 import { Engine, type EngineOptions } from "../serve/engine.ts";
 import { App, type AppOptions } from "../serve/app.ts";
 import { ApiError } from "../serve/errors.ts";
@@ -134,6 +135,26 @@ gpuTest("n, seed, stop, penalties and logprobs", async (gpu) => {
   assertEquals(new TextDecoder().decode(Uint8Array.from(bytes)), told!.message.content!);
 });
 
+gpuTest("a stream gives characters whole, and with logprobs all tokens", async (gpu) => {
+  await using served = serve(gpu);
+  const { client, engine } = served;
+  const { tokenizer } = engine.model;
+  engine.ask = () => {
+    const answer = new Answer(tokenizer, { promptTokens: 1, stop: [], cancelled: () => {} });
+    for (const id of tokenizer.encode("a🙂é")) answer.push([{ id }]); // bytes
+    answer.end("length");
+    return answer;
+  };
+  for (const logprobs of [false, true]) {
+    const stream = await client.chat.completions.create({ ...BASE, logprobs, stream: true });
+    const choices = (await Array.fromAsync(stream)).flatMap(({ choices }) => choices)
+      .slice(1, -1); // without role and end
+    assertEquals(choices.map(({ delta }) => delta.content), ["a", "🙂", "é"]);
+    const counts = choices.map((choice) => choice.logprobs?.content?.length);
+    assertEquals(counts, logprobs ? [1, 4, 2] : [undefined, undefined, undefined]);
+  }
+});
+
 gpuTest("pictures come as data URLs and as files", async (gpu) => {
   await using served = serve(gpu);
   const { client } = served;
@@ -178,6 +199,12 @@ gpuTest("pictures come as data URLs and as files", async (gpu) => {
     await Deno.readFile(join(PICTURES, "square.png")),
   );
   assertEquals((await client.files.delete(file.id)).deleted, true);
+  const text = new File(["a list of words"], "words.txt");
+  const refused = await client.files.create({ file: text, purpose: "vision" }).catch((e) => e);
+  assert(refused instanceof OpenAI.BadRequestError);
+  assertEquals([refused.code, refused.param], ["invalid_image", "file"]);
+  assert(refused.message.includes("cannot be read"), refused.message);
+  assertEquals((await client.files.list()).data, []);
   await assertRejects(() => ask(byFile), OpenAI.NotFoundError);
 });
 
@@ -452,11 +479,19 @@ Deno.test("what is wrong with a request is said in a sentence", () => {
     [{ model: "m", messages, seed: 1.5 }, "seed must be a whole number, not 1.5."],
     [{ model: "m", messages, stop: [1] }, "stop must be up to 4 texts."],
     [{ model: "m", messages, tools: [{}] }, "tools is not supported."],
+    [{ model: "m", messages, top_logprobs: 2 }, "top_logprobs needs logprobs: true."],
+    [
+      { model: "m", messages, top_logprobs: 2, logprobs: false },
+      "top_logprobs needs logprobs: true.",
+    ],
     [{ model: "m", messages, stream: "yes" }, 'stream must be true or false, not "yes".'],
   ];
   for (const [request, sentence] of faults) {
     const error = assertThrows(() => chatRequest(request), ApiError);
     assertEquals(error.message, sentence);
+  }
+  for (const more of [{ top_logprobs: 2, logprobs: true }, { top_logprobs: 0 }]) {
+    assertEquals(chatRequest({ model: "m", messages, ...more }).top_logprobs, more.top_logprobs);
   }
 });
 
