@@ -6,7 +6,7 @@ import { UsageError } from "../kernels/runtime/errors.ts";
 import { formatBytes } from "../kernels/runtime/memory.ts";
 import { App, type ServedModel } from "../serve/app.ts";
 import { Engine } from "../serve/engine.ts";
-import { startServer } from "../serve/server.ts";
+import { type Server, startServer } from "../serve/server.ts";
 import { loadChosen, modelOptions, SAMPLING } from "./model_options.ts";
 import { integer, list, number, text } from "./option_kinds.ts";
 import { parseOptions } from "./options.ts";
@@ -173,8 +173,7 @@ export async function run(args: readonly string[]): Promise<number> {
       "Anybody who reaches this address can use it; set GLIMPSE_API_KEY to ask for a key.",
     );
   }
-  await stopped(server.stop, () => models.forEach(({ engine }) => engine.cancelAll()));
-  await server.finished;
+  await untilStopped(server);
   for (const { engine } of models) await engine[Symbol.asyncDispose]();
   return 0;
 }
@@ -196,25 +195,19 @@ async function requireNetwork(option: string, hosts: readonly string[]): Promise
   }
 }
 
-/** Waits for a signal to stop, then until all is finished; a second signal breaks off what runs. */
-async function stopped(stop: () => Promise<void>, cancel: () => void): Promise<void> {
-  const { promise, resolve } = Promise.withResolvers<void>();
-  let count = 0;
+/** Waits until a server has stopped: a signal lets it finish what runs, a second one breaks that off. */
+async function untilStopped(server: Server): Promise<void> {
+  let asked = false;
   const signalled = (): void => {
-    if (++count > 1) cancel();
-    else {
-      console.log("Finishing what runs; once more breaks it off.");
-      stop().then(resolve);
-    }
+    if (asked) return server.abort();
+    asked = true;
+    console.log("Finishing what runs; once more breaks it off.");
+    server.stop();
   };
-  for (const signal of STOP_SIGNALS) {
-    Deno.addSignalListener(signal, signalled);
-  }
+  for (const signal of STOP_SIGNALS) Deno.addSignalListener(signal, signalled);
   try {
-    await promise;
+    await server.finished;
   } finally {
-    for (const signal of STOP_SIGNALS) {
-      Deno.removeSignalListener(signal, signalled);
-    }
+    for (const signal of STOP_SIGNALS) Deno.removeSignalListener(signal, signalled);
   }
 }

@@ -84,8 +84,8 @@ export class App {
     hono.onError((error, c) => {
       if (error instanceof HTTPException) return error.getResponse();
       const known = asApiError(error);
-      if (known.status >= 500) this.#options.log(String(error.stack ?? error));
-      if (known.status === 429) c.header("retry-after", "1");
+      if (known.status >= 500 && known !== error) this.#options.log(String(error.stack ?? error));
+      if (known.retryAfter) c.header("retry-after", `${known.retryAfter}`);
       return c.json(known.body, known.status);
     });
     hono.notFound((c) => {
@@ -113,7 +113,14 @@ export class App {
     const chat = new ChatRoute(this.#models, files, this.#options, this.#metrics);
     hono.post("/v1/chat/completions", async (c) => {
       if (!this.draining) return await chat.answer(c);
-      throw new ApiError(503, "The server is about to stop.", { code: "stopping" });
+      throw new ApiError(
+        503,
+        "The server is about to stop; ask again when it, or another, is up.",
+        {
+          code: "stopping",
+          retryAfter: 5,
+        },
+      );
     });
     const [engine] = this.#models.values();
     fileRoutes(hono, {

@@ -11,7 +11,7 @@ import {
   usageOf,
 } from "./completion_objects.ts";
 import type { Engine } from "./engine.ts";
-import { ApiError, asApiError } from "./errors.ts";
+import { ApiError, asApiError, queueFull } from "./errors.ts";
 import type { FileStore } from "./files.ts";
 import { questionsOf } from "./questions.ts";
 import { type ChatRequest, chatRequest } from "./schema.ts";
@@ -80,12 +80,12 @@ export class ChatRoute {
   async #ask(raw: Request): Promise<Omit<Asked, "shown">> {
     const engines = [...this.#models.values()];
     const most = engines.reduce((sum, { options }) => sum + options.slots + options.queue, 0);
-    if (this.#preparing >= most) throw busy();
+    if (this.#preparing >= most) throw queueFull();
     this.#preparing++;
     try {
       const request = chatRequest(await readJson(raw));
       const engine = engineOf(this.#models, request.model);
-      if (engine.isFull) throw busy();
+      if (engine.isFull) throw queueFull();
       const { imageHosts: hosts, maxImageBytes: maxBytes, defaults } = this.#options;
       const sources = { files: this.#files, hosts, maxBytes };
       const questions = await questionsOf(request, engine, sources, defaults, raw.signal);
@@ -169,10 +169,6 @@ async function whole({ request, engine, answers, shown }: Asked): Promise<Record
   const head = responseHead(request.model);
   const usage = usageOf(answers);
   return { ...head, object: "chat.completion", system_fingerprint: null, choices, usage };
-}
-
-function busy(): ApiError {
-  return new ApiError(429, "Too many questions wait; try again later.", { code: "queue_full" });
 }
 
 /** JSON of a request. */

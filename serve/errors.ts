@@ -27,17 +27,20 @@ export class ApiError extends Error {
   readonly param: string | null;
   /** The error's name for programs. */
   readonly code: string | null;
+  /** Seconds after which it may be otherwise. */
+  readonly retryAfter: number | undefined;
 
   /** An error with its sentence, and what it is about. */
   constructor(
     status: ErrorStatus,
     message: string,
-    about: { param?: string | undefined; code?: string } = {},
+    about: { param?: string | undefined; code?: string; retryAfter?: number } = {},
   ) {
     super(message);
     this.status = status;
     this.param = about.param ?? null;
     this.code = about.code ?? null;
+    this.retryAfter = about.retryAfter;
   }
 
   /** What is sent. */
@@ -59,7 +62,7 @@ const TYPES: Partial<Record<ErrorStatus, string>> = {
 export function asApiError(error: unknown): ApiError {
   if (error instanceof ApiError) return error;
   const message = error instanceof Error ? error.message : String(error);
-  if (error instanceof QueueFullError) return new ApiError(429, message, { code: "queue_full" });
+  if (error instanceof QueueFullError) return queueFull(message);
   if (error instanceof ContextLengthError) {
     return new ApiError(400, message, { param: "messages", code: "context_length_exceeded" });
   }
@@ -69,4 +72,9 @@ export function asApiError(error: unknown): ApiError {
     return new ApiError(503, "The device that the model runs on has failed.", { code: "device" });
   }
   return new ApiError(500, "The server made a mistake; its log says more.", { code: "internal" });
+}
+
+/** Too many questions wait. */
+export function queueFull(message = "Too many questions wait; try again later."): ApiError {
+  return new ApiError(429, message, { code: "queue_full", retryAfter: 1 });
 }

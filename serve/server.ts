@@ -7,8 +7,10 @@ export interface Server {
   readonly url: string;
   /** Resolves when it has stopped. */
   readonly finished: Promise<void>;
-  /** Takes no more requests, finishes those that run, and stops. */
+  /** Finishes the requests that run, while new questions are refused and its health is told; then it stops. */
   stop(): Promise<void>;
+  /** Stops at once, and breaks off what runs. */
+  abort(): void;
 }
 
 /** Where a server listens. */
@@ -26,14 +28,36 @@ export interface ListenOptions {
  */
 export function startServer(app: App, { hostname, port }: ListenOptions): Server {
   try {
-    const server = Deno.serve({ hostname, port, onListen: () => {} }, app.fetch);
+    const open = new Set<Promise<void>>();
+    const breaker = new AbortController();
+    const { promise: broken, resolve: breakOff } = Promise.withResolvers<void>();
+    const { signal } = breaker;
+    const server = Deno.serve(
+      { hostname, port, signal, onListen: () => {} },
+      (request, { completed }) => {
+        const ended = completed.catch(() => {}).finally(() => open.delete(ended));
+        open.add(ended);
+        return app.fetch(request);
+      },
+    );
+    const finished = Promise.race([server.finished, broken]);
+    let stopping: Promise<void> | undefined;
+    let closing = false;
+    const stop = async (): Promise<void> => {
+      app.draining = true;
+      await Promise.race([Promise.all(open), finished]);
+      closing = true;
+      await Promise.race([server.shutdown(), finished]);
+    };
     const shown = hostname.includes(":") ? `[${hostname}]` : hostname;
     return {
       url: `http://${shown}:${server.addr.port}`,
-      finished: server.finished,
-      stop: () => {
+      finished,
+      stop: () => stopping ??= stop(),
+      abort: () => {
         app.draining = true;
-        return server.shutdown();
+        breakOff();
+        if (!closing) breaker.abort(); // Deno fails when a server is aborted that shuts down
       },
     };
   } catch (cause) {

@@ -19,6 +19,7 @@ interface Served extends AsyncDisposable {
   readonly engine: Engine;
   readonly app: App;
   readonly stop: () => Promise<void>;
+  readonly abort: () => void;
   readonly log: string[];
 }
 
@@ -43,7 +44,8 @@ function serve(
     engine,
     app,
     log,
-    stop: () => server.stop(),
+    stop: server.stop,
+    abort: server.abort,
     async [Symbol.asyncDispose]() {
       await server.stop();
       await engine[Symbol.asyncDispose]();
@@ -399,24 +401,64 @@ gpuTest("a request whose client has left stops", async (gpu) => {
   assert(metrics.includes("\nglimpse_cancelled_total 2\n"), metrics);
 });
 
-gpuTest("stopping lets answers end and takes no more", async (gpu) => {
-  await using served = serve(gpu, {}, { slots: 2, capacity: 1000 });
-  const stream = await served.client.chat.completions.create({
-    ...BASE,
-    max_tokens: 200,
-    stream: true,
-  });
+/** A connection that was used once, is kept open, and shows nothing more until it is closed. */
+async function idleConnection(url: string): Promise<Deno.Conn> {
+  const { hostname, port } = new URL(url);
+  const connection = await Deno.connect({ hostname, port: Number(port) });
+  const request = `GET /health HTTP/1.1\r\nhost: ${hostname}\r\n\r\n`;
+  await connection.write(new TextEncoder().encode(request));
+  await connection.read(new Uint8Array(10_000));
+  return connection;
+}
+
+leakFreeTest(
+  "stopping finishes what was asked, says so meanwhile, and takes no more",
+  async (gpu) => {
+    await using served = serve(gpu, {}, { slots: 1, capacity: 1000 });
+    const { client, url } = served;
+    using idle = await idleConnection(url);
+    const stream = await client.chat.completions.create({ ...BASE, max_tokens: 200, stream: true });
+    const iterator = stream[Symbol.asyncIterator]();
+    await iterator.next();
+    const waits = client.chat.completions.create(BASE);
+    while (served.engine.waiting < 1) await new Promise((resolve) => setTimeout(resolve, 1));
+    const stopped = served.stop();
+    const health = await fetch(`${url}/health`);
+    assertEquals([health.status, (await health.json()).status], [503, "stopping"]);
+    const { status, error, headers } = await post(url, BASE);
+    assertEquals([status, error.type, error.code], [503, "server_error", "stopping"]);
+    assertEquals(headers.get("retry-after"), "5");
+    let finish;
+    for (let next = await iterator.next(); !next.done; next = await iterator.next()) {
+      finish = next.value.choices[0]?.finish_reason ?? finish;
+    }
+    assertEquals(finish, "length");
+    assertEquals((await waits).usage!.completion_tokens, 10);
+    await stopped;
+    assertEquals(
+      await idle.read(new Uint8Array(1)),
+      null,
+      "a connection without a request is closed",
+    );
+    await assertRejects(() => fetch(`${url}/health`));
+    assertEquals(served.log, []);
+  },
+);
+
+leakFreeTest("a server is stopped at once while it finishes what runs", async (gpu) => {
+  await using served = serve(gpu, {}, { slots: 1, capacity: 1000 });
+  const { client, engine } = served;
+  const stream = await client.chat.completions.create({ ...BASE, max_tokens: 900, stream: true });
   const iterator = stream[Symbol.asyncIterator]();
   await iterator.next();
   const stopped = served.stop();
-  assertEquals(served.app.draining, true);
-  let finish;
-  for (let next = await iterator.next(); !next.done; next = await iterator.next()) {
-    finish = next.value.choices[0]?.finish_reason ?? finish;
-  }
-  assertEquals(finish, "length");
+  served.abort();
   await stopped;
-  await assertRejects(() => fetch(`${served.url}/health`));
+  await assertRejects(async () => {
+    while (!(await iterator.next()).done);
+  });
+  await engine.drain();
+  assert(engine.drawnTokens < 900, "it was answered to the end");
 });
 
 leakFreeTest("200 clients at once, half of whom leave", async (gpu) => {
