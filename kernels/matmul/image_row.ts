@@ -139,7 +139,8 @@ function chunks(dtype: Product["b"]["dtype"], k: number): string[] {
   const quads = k / 4, each = imageFormat(dtype).numbers / 4;
   const load = (t: number) => `textureLoad(image, vec2u(${t * LANES}u + sgi, block))`;
   const place = (t: number) => dtype === "q8" ? t + Math.floor(t / 8) + 1 : t;
-  const scale = (q: number) => `s${Math.floor(q / 32)}.${"xyzw"[Math.floor(q / 8) % 4]}`;
+  const factor = (t: number) =>
+    dtype === "q8" ? `s${Math.floor(t / 8)}.${"xyzw"[Math.floor(t / 2) % 4]} * ` : "";
   return range(Math.ceil(quads / each)).map((t) => {
     const own = range(Math.min(each, quads - t * each)).map((i) => t * each + i);
     const scales = dtype === "q8" && t % 8 === 0
@@ -147,11 +148,7 @@ function chunks(dtype: Product["b"]["dtype"], k: number): string[] {
       : "";
     return `${scales} {
     let t = ${load(place(t))};
-    ${
-      own.map((q, i) =>
-        `c += dot(${quad(dtype, "t", i)}${dtype === "q8" ? ` * ${scale(q)}` : ""}, x[${q}]);`
-      ).join("\n    ")
-    }
+    c += ${factor(t)}(${own.map((q, i) => `dot(${quad(dtype, "t", i)}, x[${q}])`).join(" + ")});
   }`;
   });
 }
