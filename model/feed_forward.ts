@@ -71,7 +71,13 @@ export function feedForward(
   balance?: Balance & { readonly rows?: Tensor },
 ): Tensor {
   if (!config.use_moe) return swigluNetwork(h, weights, "", h, norm);
-  const options = { choices: config.num_experts_per_tok, normalize: config.norm_topk_prob };
+  const gateUp = weights("experts.gate_up_proj.weight");
+  const down = weights("experts.down_proj.weight");
+  const options = {
+    choices: config.num_experts_per_tok,
+    normalize: config.norm_topk_prob,
+    weights: [gateUp, down],
+  };
   using scope = h.gpu.scope();
   let x = rmsNorm(h, norm.gain, norm.eps);
   let residual = h;
@@ -96,10 +102,7 @@ export function feedForward(
   for (const n of numbers(config.n_shared_experts)) {
     y = swigluNetwork(x, weights, `shared_experts.${n}.`, y);
   }
-  const gateUp = weights("experts.gate_up_proj.weight");
-  return scope.keep(
-    expertFeedForward(x, routing, gateUp, weights("experts.down_proj.weight"), y),
-  );
+  return scope.keep(expertFeedForward(x, routing, gateUp, down, y));
 }
 
 function swigluSpecs(at: string, width: number, inner: number): ParameterSpec[] {

@@ -91,9 +91,12 @@ export function expertShapes(
   const depths = new Set(config.num_hidden_layers > 1 ? [tokens, labels] : [labels]);
   return [...depths].flatMap((count) => {
     const choices = count * config.num_experts_per_tok;
-    const { tile, tiles } = tilesOf(choices, experts, trains !== "nothing");
+    const { tile, tiles } = tilesOf(choices, experts, {
+      recorded: trains !== "nothing",
+      imaged: false,
+    });
     const rows = tile * tiles;
-    if (tile === 1) return [];
+    if (tile < 64) return [];
     return [[2 * inner, width], [width, inner]].flatMap(([n, k]): GroupedShape[] =>
       [
         { layout: "NT", m: rows, n: n!, k: k! },

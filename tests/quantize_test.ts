@@ -192,23 +192,25 @@ for (const dtype of ["float32", "float16", "bfloat16", "q8"] as const) {
     if (!gpu.info.software || gpu.info.subgroupSize !== 8) return;
     const experts = 3, before = gpu.memory.live;
     for (
-      const [tokens, n, k, tile] of [
-        ...[[3, 32, 32, 1], [32, 96, 160, 1], [3, 36, 32, 1]], // of 36 columns no expert's blocks are whole
-        ...[[40, 64, 96, 64], [390, 32, 32, 128], [40, 36, 32, 64]],
+      const [tokens, n, k, tile, isKnown] of [
+        ...[[3, 32, 32, 1, true], [7, 96, 160, 8, true], [130, 32, 64, 32, true]],
+        ...[[32, 96, 160, 1, false], [40, 64, 96, 64, false], [390, 32, 32, 128, false]],
+        ...[[7, 36, 32, 1, true], [40, 36, 32, 64, true]], // of 36 columns no expert's blocks are whole
       ] as const
     ) {
       using _scope = gpu.scope();
       const scores = softmax(gpu.tensor(draw("scores", tokens * experts), [tokens, experts]));
-      const routing = routeTokens(scores, { choices: 1, normalize: true });
-      assertEquals(routing.tile, tile);
-      const rows = tile * routing.tiles;
-      const values = draw("a", rows * k);
       const [b, exact] = weightOf(gpu, draw("b", experts * n * k), [experts * n, k], dtype);
       const image = makeImage(b);
       assert(image);
       // where blocks are whole the image alone is read
       const read = n % 32 === 0 ? gpu.zeros(b.shape, dtype) : b;
       read.image = image;
+      const weights = isKnown ? [read] : undefined;
+      const routing = routeTokens(scores, { choices: 1, normalize: true, weights });
+      assertEquals(routing.tile, tile);
+      const rows = tile * routing.tiles;
+      const values = draw("a", rows * k);
       const a = gpu.tensor(values, [rows, k]), out = gpu.zeros([rows, n]);
       groupedProduct("NT", a, read, out, routing);
       const host = dtype === "float16" || dtype === "bfloat16"

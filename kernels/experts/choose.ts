@@ -7,6 +7,7 @@ import {
   type ProductShape,
 } from "../matmul/choose.ts";
 import type { Gpu } from "../runtime/gpu.ts";
+import type { ExpertGroups } from "./routing.ts";
 import { softwareTakesGrouped } from "./software.ts";
 import { tiledSide } from "./tiled.ts";
 
@@ -15,13 +16,13 @@ export interface GroupedShape extends ProductShape {
   /** Number of experts. */
   readonly experts: number;
   /** Rows of a tile. */
-  readonly tile: 1 | 64 | 128;
+  readonly tile: ExpertGroups["tile"];
 }
 
 /** Multiplications below which the software adapter's large kernel does not earn its seconds of compilation. */
 const WORTH_COMPILING = 2 ** 22;
 
-/** The kernels that there are for a grouped product. Tiles of one row have but one. */
+/** The kernels that there are for a grouped product. Short tiles have but one. */
 export function groupedKernels(gpu: Gpu, shape: GroupedShape): Kernels {
   const { layout, m, n, k, experts, tile, precision } = shape;
   const small: Choice = { family: "small" };
@@ -30,16 +31,16 @@ export function groupedKernels(gpu: Gpu, shape: GroupedShape): Kernels {
     : softwareTakesGrouped(gpu, shape)
     ? { family: "software" }
     : undefined;
-  const single = tile === 1 && layout === "NT";
-  const all: Choice[] = single ? [{ family: "gemv" }] : large ? [large, small] : [small];
+  const short = tile < 64 && layout === "NT";
+  const all: Choice[] = short ? [{ family: "gemv" }] : large ? [large, small] : [small];
   const worthIt = Math.min(n, layout === "TN" ? m : k) >= 16 &&
     (!gpu.info.software || m * n * k >= WORTH_COMPILING);
   const nameOf = (choice: Choice) => `experts/${kernelName(choice, precision)}`;
   return {
-    rule: single || worthIt ? all[0]! : small,
+    rule: short || worthIt ? all[0]! : small,
     className: () => `experts/${experts}/${tile}/${productClass(shape)}`,
     nameOf,
     takes: (choice) => all.some((one) => nameOf(one) === nameOf(choice)),
-    candidates: () => large && !single && m * n * k >= LARGE ? [large] : all,
+    candidates: () => large && !short && m * n * k >= LARGE ? [large] : all,
   };
 }

@@ -8,16 +8,16 @@ import type { GroupedProduct } from "./problem.ts";
 const SIZE = 64;
 
 /**
- * The `NT` product of tiles of a single row, as in decoding: several lanes share a row of the expert's weight, which
+ * The `NT` product of short tiles, as in decoding, row by row: several lanes share a row of the expert's weight, which
  * they read side by side.
  */
 export function groupedGemv(product: GroupedProduct): void {
-  const { a, b, out, n, k, groups } = product;
+  const { a, b, out, m, n, k, groups } = product;
   const { gpu } = out;
   const v = vectors(k);
   const lanes = lanesOf(gpu);
-  const params = [n, k / v.size, groups.experts];
-  const workgroups = [Math.ceil(n * lanes / SIZE), groups.tiles] as const;
+  const params = [n, k / v.size, groups.experts, groups.tile];
+  const workgroups = [Math.ceil(n * lanes / SIZE), m] as const;
   const kernel = gemvKernel(gpu, v, operandsOf(product));
   gpu.run(kernel, [a, b, groups.tileExperts, out], params, workgroups);
 }
@@ -35,7 +35,7 @@ function gemvKernel(gpu: Gpu, { size, code }: Vectors, read: Operands): Kernel {
 @group(0) @binding(1) var<storage, read> b: array<${read.b.type(size)}>;
 @group(0) @binding(2) var<storage, read> tileExperts: array<u32>;
 @group(0) @binding(3) var<storage, read_write> out: array<f32>;
-struct Params { n: u32, width: u32, experts: u32 }
+struct Params { n: u32, width: u32, experts: u32, tile: u32 }
 @group(0) @binding(4) var<uniform> p: Params;
 ${bySubgroup ? "" : `var<workgroup> partial: array<f32, ${SIZE}>;`}
 ${
@@ -44,7 +44,7 @@ ${
         SIZE,
         `let part = lane % ${lanes}u;
   let column = workgroup.x * ${SIZE / lanes}u + lane / ${lanes}u;
-  let expert = min(tileExperts[workgroup.y], p.experts - 1u);
+  let expert = min(tileExperts[workgroup.y / p.tile], p.experts - 1u);
   let row = (expert * p.n + min(column, p.n - 1u)) * p.width;
   var products = T(0.0);
   for (var i = part; i < p.width; i += ${lanes}u) {

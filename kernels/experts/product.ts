@@ -5,7 +5,7 @@ import { operandOf, type Precision, precisionOf } from "../runtime/precision.ts"
 import type { Tensor } from "../runtime/tensor.ts";
 import { groupedKernels } from "./choose.ts";
 import { groupedGemv } from "./gemv.ts";
-import { imageGroupedProduct, imageTakesGrouped } from "./image.ts";
+import { imageGroupedProduct, isImaged } from "./image.ts";
 import type { ExpertGroups } from "./routing.ts";
 import { smallGroupedProduct } from "./small.ts";
 import { softwareGroupedProduct } from "./software.ts";
@@ -48,7 +48,7 @@ export function groupedProduct(
   const product = { layout, a, b, out, precision, m, n, k, groups, accumulate };
   const shape = { layout, m, n, k: layout === "TN" ? rows : k, precision, experts, tile };
   const chosen = family ??
-    (imageTakesGrouped(product)
+    (layout === "NT" && isImaged(b, experts)
       ? "image"
       : preferred(out.gpu, groupedKernels(out.gpu, shape)).family);
   switch (chosen) {

@@ -1,13 +1,17 @@
 import { ShapeError } from "../runtime/errors.ts";
 import type { Gpu } from "../runtime/gpu.ts";
 import type { Kernel } from "../runtime/kernel.ts";
+import { operandOf } from "../runtime/precision.ts";
 import type { Tensor } from "../runtime/tensor.ts";
 import { entry, range } from "../runtime/wgsl.ts";
+import { isImaged } from "./image.ts";
 
 /** Tokens of a block of the counting sort, one an invocation. */
 const BLOCK = 128;
 /** Choices up to which, in inference, each has a tile of one row and so a product of its own. */
 const FEW = 32;
+/** Choices for each expert up to which an image of its weights is multiplied row by row, and by 8 rows, which take about as long as one. */
+const FEW_OF_IMAGE = 2, SOME_OF_IMAGE = 32;
 /** Choices for each expert from which larger tiles earn the padding that they need. */
 const MANY = 128;
 
@@ -16,7 +20,7 @@ export interface ExpertGroups {
   /** Number of experts, E. */
   readonly experts: number;
   /** Rows of a tile, what a workgroup of a matrix product takes. */
-  readonly tile: 1 | 64 | 128;
+  readonly tile: 1 | 8 | 32 | 64 | 128;
   /** Tiles that are there, P / tile. Which of them are used is known on the device alone. */
   readonly tiles: number;
   /** The expert of each tile, or E where a tile is not used: uint32 [tiles]. */
@@ -41,13 +45,29 @@ export interface Routing extends ExpertGroups {
   readonly rows: Tensor;
 }
 
-/** How many tiles of how many rows there are for so many choices; where a tape records, none of a single row. */
+/** What the experts' products are for and made by. */
+export interface GroupedUse {
+  /** Whether a tape records, so that there are products for gradients. */
+  readonly recorded: boolean;
+  /** Whether the experts' weights have images, see `isImaged`. */
+  readonly imaged: boolean;
+}
+
+/** How many tiles of how many rows there are for so many choices. */
 export function tilesOf(
   count: number,
   experts: number,
-  recorded: boolean,
+  { recorded, imaged }: GroupedUse,
 ): Pick<ExpertGroups, "tile" | "tiles"> {
-  const tile = !recorded && count <= FEW ? 1 : count < MANY * experts ? 64 : 128;
+  const each = count / experts;
+  const long = each < MANY ? 64 : 128;
+  const tile = recorded
+    ? long
+    : imaged
+    ? each <= FEW_OF_IMAGE ? 1 : each <= SOME_OF_IMAGE ? 8 : 32
+    : count <= FEW
+    ? 1
+    : long;
   return { tile, tiles: Math.min(count, Math.floor((count + experts * (tile - 1)) / tile)) };
 }
 
@@ -57,6 +77,8 @@ export interface RoutingOptions {
   readonly choices: number;
   /** Whether a token's weights are divided by their sum, when it chooses several. */
   readonly normalize: boolean;
+  /** The experts' weights; how they lie decides on the tiles. */
+  readonly weights?: readonly Tensor[] | undefined;
 }
 
 /**
@@ -73,14 +95,18 @@ export interface RoutingOptions {
  * const y = expertFeedForward(x, routing, gateUp, down);
  * ```
  */
-export function routeTokens(scores: Tensor, { choices, normalize }: RoutingOptions): Routing {
+export function routeTokens(scores: Tensor, options: RoutingOptions): Routing {
+  const { choices, normalize, weights: read } = options;
   const { gpu, rows: tokens, width: experts } = scores;
   if (!(Number.isInteger(choices) && choices >= 1 && choices <= experts)) {
     throw new ShapeError(`A token cannot choose ${choices} of ${experts} experts.`);
   }
   const normalized = normalize && choices > 1;
   const count = tokens * choices;
-  const { tile, tiles } = tilesOf(count, experts, gpu.tape !== undefined);
+  const { tile, tiles } = tilesOf(count, experts, {
+    recorded: gpu.tape !== undefined,
+    imaged: read?.every((weight) => isImaged(operandOf(weight), experts)) ?? false,
+  });
   const uint32 = (shape: readonly number[]) => gpu.empty(shape, "uint32", "routing");
   const blocks = Math.ceil(tokens / BLOCK);
   const chosen = uint32([tokens, choices]), slots = uint32([tokens, choices]);

@@ -10,7 +10,7 @@ const WORKGROUPS = 128;
 export function tiledSide(
   { layout, m, n, tile, experts }: Pick<GroupedShape, "layout" | "m" | "n" | "tile" | "experts">,
 ): Tile {
-  if (layout !== "TN" && tile !== 1) return tile;
+  if (layout !== "TN" && (tile === 64 || tile === 128)) return tile;
   return Math.ceil(n / 128) * Math.ceil(m / 128) * experts >= WORKGROUPS ? 128 : 64;
 }
 
