@@ -46,6 +46,7 @@ export const options = {
     help: "Tokens of an answer at most.",
     default: 512,
     min: 1,
+    max: 1e6,
   }),
   ...SAMPLING,
   repetition_penalty: number({
@@ -53,6 +54,7 @@ export const options = {
     help: "Above 1, what has been said becomes less likely.",
     default: 1,
     min: 0.01,
+    max: 100,
   }),
   seed: integer({ section: ANSWER, help: "Seed of each answer; by chance unless given.", min: 0 }),
 };

@@ -4,6 +4,7 @@ import { basename } from "@std/path";
 import { VlmDataset } from "../data/dataset.ts";
 import { loadClipConfig, loadImageProcessor, loadTokenizer } from "../data/model_folder.ts";
 import { openGpu } from "../data/open_gpu.ts";
+import { spreadRows } from "../data/order.ts";
 import { picturesBeside } from "../data/picture_source.ts";
 import { UsageError } from "../kernels/runtime/errors.ts";
 import { patchCount } from "../model/config.ts";
@@ -36,7 +37,7 @@ export const dataOptions = {
   }),
   rows: integer({
     section: DATA,
-    help: "Rows to take, spread evenly.",
+    help: "Rows to take, spread evenly over the file rather than its first, always the same.",
     defaultText: "all",
     min: 1,
   }),
@@ -87,7 +88,7 @@ const SHOWN = 20;
 export async function evaluateData(given: Given, dataPath: string): Promise<number> {
   using dataset = await openDataset(given, dataPath);
   if (given.out !== undefined) await Deno.mkdir(given.out, { recursive: true });
-  const rows = chosenRows(dataset.length, given.rows);
+  const rows = spreadRows(dataset.length, given.rows);
   using gpu = await openGpu(given.device);
   const skipped: string[] = [];
   const models: Measured[] = [];
@@ -161,9 +162,4 @@ async function openDataset(given: Given, dataPath: string): Promise<VlmDataset> 
     maxLength: given.max_seq_len,
     tokensPerPicture: patchCount(clip),
   });
-}
-
-function chosenRows(length: number, wanted: number = length): number[] {
-  const count = Math.min(wanted, length);
-  return Array.from({ length: count }, (_, i) => Math.floor(i * length / count));
 }

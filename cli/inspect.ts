@@ -34,7 +34,11 @@ export const options = {
     defaultText: "model/vision_model/clip-vit-base-patch16",
   }),
   max_seq_len: integer({ help: "Tokens after which a sample is cut off.", default: 640, min: 2 }),
-  rows: integer({ help: "Rows to look at, spread evenly.", defaultText: "all", min: 1 }),
+  rows: integer({
+    help: "Rows to look at, spread evenly over the file rather than its first, always the same.",
+    defaultText: "all",
+    min: 1,
+  }),
   pictures: choice(["none", "size", "decode"], {
     help: "Whether pictures are left alone, measured, or decoded to the last pixel.",
     default: "size",

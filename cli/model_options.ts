@@ -22,7 +22,7 @@ export const modelOptions = {
   save_dir: path({ section: MODEL, help: "Folder of the weights.", defaultText: "out" }),
   weight: text({
     section: MODEL,
-    help: "Name of the weights.",
+    help: "Name of the weights; size and ending are added.",
     default: "sft_vlm",
     placeholder: "NAME",
   }),
@@ -146,6 +146,7 @@ export const SAMPLING: Readonly<Record<"temperature" | "top_p" | "top_k", Option
     help: "How much chance there is; 0 takes the likeliest token.",
     default: 0.65,
     min: 0,
+    max: 10,
   }),
   top_p: number({
     section: ANSWER,
@@ -159,5 +160,6 @@ export const SAMPLING: Readonly<Record<"temperature" | "top_p" | "top_k", Option
     help: "Only this many of the likeliest tokens; 0 for all.",
     default: 50,
     min: 0,
+    max: 1e6,
   }),
 };

@@ -68,6 +68,16 @@ export function text<D extends string | undefined>(
   return option<string, D>(spec.placeholder ?? "TEXT", spec, (value) => value);
 }
 
+/** A name for what is written, to which folder and ending are added, and which does not lead out of that folder. */
+export function fileName<D extends string | undefined>(spec: OptionSpec<D>): Option<string | D> {
+  return option<string, D>("NAME", spec, (value, name) => {
+    if (!/^\s*$|^\.\.?$|[\\/\p{Cc}]|\.pth$/u.test(value)) return value;
+    throw new UsageError(
+      `${name} must be a name without folder and ending, but is ${JSON.stringify(value)}.`,
+    );
+  });
+}
+
 /** The path of a file or folder. */
 export function path<D extends string | undefined>(spec: OptionSpec<D>): Option<string | D> {
   return option<string, D>("PATH", spec, (value, name) => {

@@ -21,7 +21,8 @@ export const options = {
   ...modelOptions,
   weight: list({
     section: "Model",
-    help: "Names of the weights; several are served side by side.",
+    help:
+      "Names of the weights, to which size and ending are added; several are served side by side.",
     default: ["sft_vlm"],
     placeholder: "NAME,…",
   }),

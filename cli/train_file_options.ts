@@ -1,6 +1,6 @@
 /** Which files a command that trains reads and writes. */
 
-import { type Option, path, text } from "./option_kinds.ts";
+import { fileName, type Option, path, text } from "./option_kinds.ts";
 import type { TrainPreset } from "./train_presets.ts";
 
 /** What the rows of a command's data are. */
@@ -49,13 +49,12 @@ export function fileOptions(preset: TrainPreset) {
       help: "Folder of metrics and checkpoints.",
       defaultText: "checkpoints",
     }),
-    save_weight: text({
+    save_weight: fileName({
       section: FILES,
       help: preset.model === "clip"
         ? "Name of the folder that is saved."
         : "Name of the weights that are saved; size and ending are added.",
       default: preset.saveWeight,
-      placeholder: "NAME",
     }),
     from_weight: text({
       section: FILES,

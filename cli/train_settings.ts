@@ -31,6 +31,16 @@ export function trainSettings(
       `--from_weight must be vision or none, not ${o.from_weight}; --vision_path names the folder to begin with.`,
     );
   }
+  if (o.tracking_uri !== undefined && o.tracker !== "mlflow") {
+    throw new UsageError(
+      `--tracking_uri ${o.tracking_uri} has no effect without --tracker mlflow; give that too, or leave it out.`,
+    );
+  }
+  if (o.val_path !== undefined && o.val_ratio > 0) {
+    throw new UsageError(
+      `--val_ratio ${o.val_ratio} has no effect beside --val_path ${o.val_path}; leave one of them out.`,
+    );
+  }
   const folder = modelFolder(o.root, given);
   const size = preset.model === "clip" ? "" : `_${o.hidden_size}${o.use_moe ? "_moe" : ""}`;
   return {

@@ -2,6 +2,7 @@
 
 import { DataError } from "../kernels/runtime/errors.ts";
 import { type DatasetSource, type EncodedRow, TOKENS_PER_PICTURE, VlmDataset } from "./dataset.ts";
+import { spreadRows } from "./order.ts";
 import { pictureSize } from "./picture.ts";
 
 /** How closely a data set is looked at. */
@@ -89,14 +90,14 @@ export async function inspectData(
 ): Promise<DataReport> {
   using dataset = VlmDataset.open(source);
   const { length } = dataset;
-  const total = Math.min(options.rows ?? length, length);
+  const rows = spreadRows(length, options.rows), total = rows.length;
   const problems: string[] = [], duplicateExamples: string[] = [];
   const tokens: number[] = [], turns: number[] = [], widths: number[] = [], heights: number[] = [];
   const picturesPerRow = new Map<number, number>();
   const earlier = new Map<string, number>(), uses = new Map<string, number>();
   let seen = 0, bad = 0, truncated = 0, withoutAnswer = 0, duplicates = 0, answers = 0, kept = 0;
   for (; seen < total && !options.signal?.aborted; seen++) {
-    const index = Math.floor(seen * length / total);
+    const index = rows[seen]!;
     options.moved?.(seen, total);
     try {
       const { row, ids, mask } = await encodeWhole(dataset, index, source);

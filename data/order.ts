@@ -125,3 +125,9 @@ function groupBySize(
     window.set(full.subarray(batch * batchSize, (batch + 1) * batchSize), place * batchSize)
   );
 }
+
+/** So many rows of `length`, spread evenly from the first on: files are often sorted, and the first would be of one kind. */
+export function spreadRows(length: number, wanted: number = length): number[] {
+  const count = Math.min(wanted, length);
+  return Array.from({ length: count }, (_, i) => Math.floor(i * length / count));
+}

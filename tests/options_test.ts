@@ -1,8 +1,12 @@
-import { assert, assertEquals, assertThrows } from "@std/assert";
+import { assert, assertEquals, assertRejects, assertThrows } from "@std/assert";
+import { join } from "@std/path";
+import { run as chat } from "../cli/chat.ts";
+import { run as evaluate } from "../cli/eval.ts";
 import { entry, helpText, wrap } from "../cli/help_text.ts";
 import { editDistance, nearest } from "../cli/nearest.ts";
 import {
   choice,
+  fileName,
   flag,
   integer,
   list,
@@ -13,7 +17,14 @@ import {
   zeroOrOne,
 } from "../cli/option_kinds.ts";
 import { asksForHelp, parseOptions } from "../cli/options.ts";
-import { UsageError } from "../kernels/runtime/errors.ts";
+import { run as pretrain } from "../cli/pretrain.ts";
+import { run as pretrainClip } from "../cli/pretrain_clip.ts";
+import { run as pretrainLlm } from "../cli/pretrain_llm.ts";
+import { run as serve } from "../cli/serve.ts";
+import { run as sft } from "../cli/sft.ts";
+import { run as sftLlm } from "../cli/sft_llm.ts";
+import { GlimpseError, UsageError } from "../kernels/runtime/errors.ts";
+import { weightPath } from "../train/settings.ts";
 
 const TABLE = {
   data_path: path({ help: "The samples.", section: "Files", default: "data.jsonl" }),
@@ -142,6 +153,115 @@ Deno.test("values that are missing, of the wrong kind or out of range name flag 
   refuses(["--freeze_llm", "2"], '--freeze_llm must be 0 or 1, but is "2".');
   refuses(["--freeze_llm", "toString"], '--freeze_llm must be 0 or 1, but is "toString".');
   refuses(["--dtype", "int8"], '--dtype must be one of float32, float16, but is "int8".');
+});
+
+Deno.test("a name for files stays in its folder", () => {
+  const table = { save_weight: fileName({ help: "Name.", default: "sft_vlm" }) };
+  for (const name of ["a b", "run-1.5", "模型", "..x", ".x"]) {
+    assertEquals(parseOptions(table, ["--save_weight", name]).save_weight, name);
+  }
+  for (
+    const name of [
+      "../x",
+      "a/b",
+      "/x",
+      "a\\b",
+      "..",
+      ".",
+      " ",
+      "a\0",
+      "a\n",
+      "out/sft_vlm_512.pth",
+      "x.pth",
+    ]
+  ) {
+    assertThrows(
+      () => parseOptions(table, ["--save_weight", name]),
+      UsageError,
+      `--save_weight must be a name without folder and ending, but is ${JSON.stringify(name)}.`,
+    );
+  }
+  assertThrows(
+    () => parseOptions(table, ["--save_weight", ""]),
+    UsageError,
+    "--save_weight needs a value (NAME).",
+  );
+});
+
+const TRAINING = [pretrain, sft, pretrainLlm, sftLlm, pretrainClip];
+
+Deno.test("every command that trains refuses names that lead elsewhere, and flags without effect", async () => {
+  const cases: [args: string[], sentence: string][] = [
+    [
+      ["--save_weight", "../x"],
+      '--save_weight must be a name without folder and ending, but is "../x".',
+    ],
+    [
+      ["--tracking_uri", "http://h"],
+      "--tracking_uri http://h has no effect without --tracker mlflow",
+    ],
+    [
+      ["--tracking_uri", "http://h", "--tracker", "tensorboard"],
+      "--tracking_uri http://h has no effect without --tracker mlflow",
+    ],
+    [
+      ["--val_path", "a.jsonl", "--val_ratio", "0.1"],
+      "--val_ratio 0.1 has no effect beside --val_path a.jsonl",
+    ],
+  ];
+  for (const command of TRAINING) {
+    for (const [args, sentence] of cases) {
+      await assertRejects(() => command(["--root", "nowhere", ...args]), UsageError, sentence);
+    }
+    const right = ["--tracking_uri", "http://h", "--tracker", "mlflow", "--val_path", "a.jsonl"];
+    await assertRejects(
+      () => command(["--root", "nowhere", ...right]),
+      GlimpseError,
+      "There is no folder nowhere",
+    );
+  }
+});
+
+Deno.test("what an answer is drawn by is refused outside its range, which is named", async () => {
+  const cases: [commands: (typeof chat)[], flag: string, wrong: string[], range: string][] = [
+    [
+      [chat, evaluate],
+      "temperature",
+      ["-1", "11", "nan"],
+      "a number of at least 0 and of at most 10",
+    ],
+    [[serve], "temperature", ["-1", "2.1"], "a number of at least 0 and of at most 2"],
+    [[chat, evaluate, serve], "top_p", ["-0.1", "1.1"], "a number of at least 0 and of at most 1"],
+    [
+      [chat, evaluate, serve],
+      "top_k",
+      ["-1", "1.5", "1000001"],
+      "a whole number of at least 0 and of at most 1000000",
+    ],
+    [[chat], "repetition_penalty", ["0", "101"], "a number of at least 0.01 and of at most 100"],
+    [[chat, evaluate, serve], "max_new_tokens", ["0", "many"], "a whole number of at least 1"],
+    [[chat, evaluate], "seed", ["-1", "0.5"], "a whole number of at least 0"],
+  ];
+  for (const [commands, flag, wrong, range] of cases) {
+    for (const command of commands) {
+      for (const value of wrong) {
+        await assertRejects(
+          () => command(["--root", "nowhere", `--${flag}`, value]),
+          UsageError,
+          `--${flag} must be ${range}`,
+        );
+      }
+    }
+  }
+});
+
+Deno.test("weights that are given by their file are refused with how they are named", () => {
+  assertEquals(weightPath("out", "a/sft_vlm", 64, true), join("out", "a", "sft_vlm_64_moe.pth"));
+  assertThrows(
+    () => weightPath("out", "out/sft_vlm_512.pth", 512, false),
+    UsageError,
+    "here it is out/sft_vlm_512.pth.",
+  );
 });
 
 Deno.test("an option given twice is refused", () => {

@@ -1,5 +1,5 @@
 import { assert, assertEquals } from "@std/assert";
-import { type OrderOptions, SampleOrder } from "../data/order.ts";
+import { type OrderOptions, SampleOrder, spreadRows } from "../data/order.ts";
 
 const OPTIONS: OrderOptions = { length: 1003, batchSize: 16, shuffle: true, seed: 42 };
 const sorted = (indices: Uint32Array) => indices.toSorted();
@@ -60,4 +60,11 @@ Deno.test("there may be fewer samples than a batch takes", () => {
     groupWindow: 2,
   });
   assertEquals([order.stepsPerEpoch, ...sorted(order.batch(0, 0))], [1, 0, 1, 2]);
+});
+
+Deno.test("some rows are spread evenly over all, from the first on, the same each time", () => {
+  assertEquals(spreadRows(10, 4), [0, 2, 5, 7]);
+  assertEquals(spreadRows(3, 8), [0, 1, 2]);
+  assertEquals(spreadRows(3), [0, 1, 2]);
+  assertEquals(spreadRows(0, 2), []);
 });

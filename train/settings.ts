@@ -2,6 +2,7 @@ import { join } from "@std/path";
 import type { ClipSizes } from "../data/clip_files.ts";
 import type { ModelFolder } from "../data/model_folder.ts";
 import type { AdamWConstants } from "../kernels/optimizer.ts";
+import { UsageError } from "../kernels/runtime/errors.ts";
 import type { Precision } from "../kernels/runtime/precision.ts";
 import type { MiniMindOptions } from "../model/config.ts";
 import type { Freeze } from "./freeze.ts";
@@ -129,8 +130,18 @@ export interface RunResult {
   readonly report: string;
 }
 
-/** The name of a weight file: `{name}_{hidden}[_moe].pth`. */
+/**
+ * The name of a weight file: `{name}_{hidden}[_moe].pth`.
+ *
+ * @throws {UsageError} where the name is a file's already.
+ */
 export function weightPath(folder: string, name: string, hidden: number, moe: boolean): string {
+  if (/\.(pth|pt|bin|safetensors)$/.test(name)) {
+    throw new UsageError(
+      `Weights are given by a name such as sft_vlm for out/sft_vlm_512.pth, to which folder (--save_dir), size ` +
+        `(--hidden_size) and ending are added, but here it is ${name}.`,
+    );
+  }
   return join(folder, `${name}_${hidden}${moe ? "_moe" : ""}.pth`);
 }
 
