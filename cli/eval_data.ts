@@ -4,6 +4,7 @@ import { basename } from "@std/path";
 import { VlmDataset } from "../data/dataset.ts";
 import { loadClipConfig, loadImageProcessor, loadTokenizer } from "../data/model_folder.ts";
 import { openGpu } from "../data/open_gpu.ts";
+import { requireWritable } from "../data/files.ts";
 import { spreadRows } from "../data/order.ts";
 import { picturesBeside } from "../data/picture_source.ts";
 import { UsageError } from "../kernels/runtime/errors.ts";
@@ -87,15 +88,15 @@ const SHOWN = 20;
 /** Measures. */
 export async function evaluateData(given: Given, dataPath: string): Promise<number> {
   using dataset = await openDataset(given, dataPath);
-  if (given.out !== undefined) await Deno.mkdir(given.out, { recursive: true });
+  if (given.out !== undefined) await requireWritable(given.out);
   const rows = spreadRows(dataset.length, given.rows);
   using gpu = await openGpu(given.device);
   const skipped: string[] = [];
   const models: Measured[] = [];
-  for (const choice of choices(given)) {
+  const chosen = choices(given), names = namesOf(chosen);
+  for (const [i, choice] of chosen.entries()) {
     using model = await loadChosen(gpu, choice);
-    const name = choice.load_from === "model" ? choice.weight : basename(choice.load_from);
-    const first = models.length === 0;
+    const name = names[i]!;
     const items = await evaluate(model, dataset, {
       rows,
       batchSize: given.batch_size,
@@ -104,7 +105,7 @@ export async function evaluateData(given: Given, dataPath: string): Promise<numb
       maxNewTokens: given.max_new_tokens ?? MOST_TOKENS,
       onSkip: (error) => {
         if (given.on_bad_sample === "stop") throw error;
-        if (first) skipped.push(error.message);
+        if (i === 0) skipped.push(error.message);
       },
       onProgress: progress(name),
     });
@@ -145,6 +146,13 @@ function choices(given: Given): ModelChoice[] {
     throw new UsageError(`--compare names the same weights, ${compare}; name other ones.`);
   }
   return [given, { ...given, ...(native ? { weight: compare } : { load_from: compare }) }];
+}
+
+/** What they are called: without their folder, where that tells them apart. */
+function namesOf(choices: readonly ModelChoice[]): string[] {
+  const paths = choices.map(({ load_from, weight }) => load_from === "model" ? weight : load_from);
+  const short = paths.map((path) => basename(path));
+  return new Set(short).size === short.length ? short : paths;
 }
 
 async function openDataset(given: Given, dataPath: string): Promise<VlmDataset> {

@@ -1,6 +1,6 @@
 /** What an evaluation shows and writes. */
 
-import { basename, join } from "@std/path";
+import { join } from "@std/path";
 import type { VlmDataset } from "../data/dataset.ts";
 import { writeFileAtomic } from "../data/files.ts";
 import { encodePng } from "../data/png.ts";
@@ -11,9 +11,10 @@ import {
   summaryJson,
   summaryMarkdown,
 } from "../train/evaluation/summary.ts";
+import { STOP_SIGNALS } from "./signals.ts";
 
 /**
- * Writes the results to a folder that is there: `results.json`, `results.md`, `results.html`, and where the questions have numbers what each
+ * Writes the results to a folder: `results.json`, `results.md`, `results.html`, and where the questions have numbers what each
  * model said to them, `NAME_answers.json`, as VQA's servers and tools take it.
  */
 export async function writeResults(
@@ -23,17 +24,23 @@ export async function writeResults(
   models: readonly Measured[],
 ): Promise<void> {
   const page = evaluationPage(summary, models, await shownPictures(dataset, models[0]!));
-  await writeFileAtomic(join(folder, "results.json"), summaryJson(summary, models));
-  await writeFileAtomic(join(folder, "results.md"), summaryMarkdown(summary));
-  await writeFileAtomic(join(folder, "results.html"), page);
+  const files = new Map([
+    ["results.json", summaryJson(summary, models)],
+    ["results.md", summaryMarkdown(summary)],
+    ["results.html", page],
+  ]);
   for (const { name, items } of models) {
     const answers = items.filter(({ id, said }) => id !== undefined && said !== undefined)
       .map(({ id, said }) => ({ question_id: /^\d+$/.test(id!) ? Number(id) : id, answer: said }));
     if (answers.length === 0) continue;
-    await writeFileAtomic(
-      join(folder, `${basename(name)}_answers.json`),
-      JSON.stringify(answers) + "\n",
-    );
+    files.set(`${name.replaceAll(/[\\/:]/g, "_")}_answers.json`, JSON.stringify(answers) + "\n");
+  }
+  const wait = () => {}; // Ctrl-C comes too late: what is there are all files of one evaluation
+  for (const signal of STOP_SIGNALS) Deno.addSignalListener(signal, wait);
+  try {
+    for (const [name, text] of files) await writeFileAtomic(join(folder, name), text);
+  } finally {
+    for (const signal of STOP_SIGNALS) Deno.removeSignalListener(signal, wait);
   }
   console.error(`The results are in ${folder}.`);
 }

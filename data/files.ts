@@ -1,4 +1,4 @@
-import { basename, dirname, join } from "@std/path";
+import { basename, dirname, join, resolve } from "@std/path";
 import { FormatError, GlimpseError } from "../kernels/runtime/errors.ts";
 import { type ByteSource, checkRange } from "../model/bytes.ts";
 
@@ -91,6 +91,31 @@ export async function writeFileAtomic(
   } catch (error) {
     throw fileError("write", path, error);
   }
+}
+
+/**
+ * Makes sure that files can be written to a folder, so that it is not found out after hours of work. Leaves nothing
+ * behind, not even the folder where it is missing.
+ *
+ * @throws {GlimpseError} that names the folder, if they cannot.
+ */
+export async function requireWritable(folder: string): Promise<void> {
+  const missing: string[] = [];
+  for (let at = resolve(folder); !await exists(at) && at !== dirname(at); at = dirname(at)) {
+    missing.push(at);
+  }
+  try {
+    await Deno.mkdir(folder, { recursive: true });
+    await Deno.remove(await Deno.makeTempFile({ dir: folder, prefix: ".", suffix: ".tmp" }));
+  } catch (error) {
+    throw fileError("write to the folder", folder, error);
+  } finally {
+    for (const at of missing) await Deno.remove(at).catch(() => {}); // in the meantime it may have been filled
+  }
+}
+
+async function exists(path: string): Promise<boolean> {
+  return await Deno.lstat(path).then(() => true, () => false);
 }
 
 async function* chunksOf(

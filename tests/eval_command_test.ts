@@ -6,7 +6,7 @@ import { run as serve } from "../cli/serve.ts";
 import { writeFileAtomic } from "../data/files.ts";
 import { openRows } from "../data/open_rows.ts";
 import { openWeights } from "../data/open_weights.ts";
-import { DataError, FormatError, UsageError } from "../kernels/runtime/errors.ts";
+import { DataError, FormatError, GlimpseError, UsageError } from "../kernels/runtime/errors.ts";
 import { vqaAccuracy } from "../model/metrics/vqa.ts";
 import { byteTokenizer } from "../model/byte_tokenizer.ts";
 import { hostTensor, toFloat32 } from "../model/host_tensor.ts";
@@ -128,6 +128,14 @@ Deno.test({
         DataError,
         "No row of the data can be used, the first because: ",
       );
+      for (const out of ["stopped", "none"]) { // nothing is made before there are results
+        await assertRejects(() => Deno.stat(join(dir, out)), Deno.errors.NotFound);
+      }
+      await assertRejects(
+        () => measured("images/a_broken.png"),
+        GlimpseError,
+        "Cannot write to the folder",
+      );
       assertEquals(await measured("results", "--dtype", "bfloat16"), 0);
       const read = async (name: string) =>
         JSON.parse(await Deno.readTextFile(join(dir, "results", name)));
@@ -142,6 +150,13 @@ Deno.test({
       }
       assert(said !== undefined);
       assertEquals(await read("llm_answers.json"), [{ question_id: 262148000, answer: said }]);
+
+      await Deno.mkdir(join(dir, "out/other"));
+      await Deno.copyFile(join(dir, "out/llm_64.pth"), join(dir, "out/other/llm_64.pth"));
+      const fast = ["--blind", "0", "--dtype", "bfloat16"];
+      assertEquals(await measured("results", "--compare", "other/llm", ...fast), 0);
+      assertEquals((await read("results.json")).models, ["llm", "other/llm"]);
+      assertEquals(await read("other_llm_answers.json"), await read("llm_answers.json"));
     } finally {
       await Deno.remove(dir, { recursive: true });
     }

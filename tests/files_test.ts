@@ -1,6 +1,6 @@
 import { assert, assertEquals, assertRejects } from "@std/assert";
 import { join } from "@std/path";
-import { openFile, writeFileAtomic } from "../data/files.ts";
+import { openFile, requireWritable, writeFileAtomic } from "../data/files.ts";
 import { openWeights } from "../data/open_weights.ts";
 import { FormatError, GlimpseError } from "../kernels/runtime/errors.ts";
 import { pthChunks } from "../model/pth_writer.ts";
@@ -127,3 +127,24 @@ inFolder("a folder gives safetensors, then their index, then PyTorch's file", as
   await Deno.remove(join(folder, "part-1.bin"));
   await assertRejects(() => openWeights(folder), GlimpseError, "part-1.bin");
 });
+
+inFolder(
+  "whether a folder can be written to is known before, and leaves nothing",
+  async (folder) => {
+    await requireWritable(folder);
+    await requireWritable(join(folder, "a", "b"));
+    assertEquals(names(folder), []);
+    await Deno.mkdir(join(folder, "a"));
+    await requireWritable(join(folder, "a", "b"));
+    assertEquals([names(folder), names(join(folder, "a"))], [["a"], []]);
+    await Deno.writeTextFile(join(folder, "file"), "");
+    for (const path of [join(folder, "file"), join(folder, "file", "b")]) {
+      await assertRejects(
+        () => requireWritable(path),
+        GlimpseError,
+        `write to the folder ${path}: `,
+      );
+    }
+    assertEquals(names(folder), ["a", "file"]);
+  },
+);
