@@ -12,8 +12,10 @@ import { measureAnswers } from "../train/accuracy.ts";
 import { answer } from "../train/answers.ts";
 import { readMetricsRows } from "../train/metrics_rows.ts";
 import { weightPath } from "../train/settings.ts";
+import { shellLine } from "../train/shell_words.ts";
 import { CountLine } from "./count_line.ts";
 import { type Accuracy, demoPage, type DemoResult, type ShownAnswer } from "./demo_page.ts";
+import { demoPlace } from "./demo_place.ts";
 import {
   DEMO_WIDTH,
   DemoProgress,
@@ -61,9 +63,12 @@ const BATCH = 56, SHOWN_OF_EACH = 3;
 export async function run(args: readonly string[]): Promise<number> {
   const { dir, device, dialogues, ...given } = parseOptions(options, args);
   const { world } = given;
-  const root = dir ?? join("runs", world === "one" ? "demo" : `demo_${world}`);
   const sizes: DemoSizes = { ...given, dialogues: dialogues ?? DIALOGUES[world] };
   const start = performance.now();
+  const { home, root, before } = await demoPlace(
+    dir ?? join("runs", world === "one" ? "demo" : `demo_${world}`),
+    device,
+  );
   const progress = await DemoProgress.open(root, sizes);
   console.log(
     `\n● A small world is made in ${root}: pictures and what there is to say about them.`,
@@ -79,7 +84,7 @@ export async function run(args: readonly string[]): Promise<number> {
   const steps = demoSteps(root, sizes.seed, device);
   for (const step of steps) {
     const name = step.command[0]!;
-    const status = await progress.step(nameOf(step), (begun) => runStep(step, begun));
+    const status = await progress.step(nameOf(step), (begun) => runStep(step, begun, home));
     if (status === 0) continue;
     console.error(
       `\ndeno task ${name} ended with ${status}; type the same again to go on from there.`,
@@ -97,10 +102,10 @@ export async function run(args: readonly string[]): Promise<number> {
   );
   const page = join(root, "demo.html");
   const commands = steps.map((step) => ({
-    typed: ["deno", "task", ...step.command].join(" "),
+    typed: shellLine(["deno", "task", ...step.command]),
     seconds: progress.seconds.get(nameOf(step)),
   }));
-  const next = nextCommands(root);
+  const next = before + nextCommands(root);
   await writeFileAtomic(page, demoPage({ ...examined, curves, commands, next }));
   const minutes = (performance.now() - start) / 60_000;
   console.log(`\nThe page ${page} shows it, ${minutes.toFixed(1)} minutes after the start.`);
@@ -108,11 +113,15 @@ export async function run(args: readonly string[]): Promise<number> {
   return 0;
 }
 
-/** Runs a command as a user would; goes on from its checkpoint where it had begun. */
-async function runStep({ title, command, weight }: DemoStep, begun: boolean): Promise<number> {
+/** Runs a command as a user would in Glimpse's folder; goes on from its checkpoint where it had begun. */
+async function runStep(
+  { title, command, weight }: DemoStep,
+  begun: boolean,
+  home: string,
+): Promise<number> {
   const args = ["task", ...command, ...(begun && weight ? ["--from_resume", "1"] : [])];
-  console.log(`\n● ${title}\n$ deno ${args.join(" ")}`);
-  const child = new Deno.Command("deno", { args, stdin: "null" }).spawn();
+  console.log(`\n● ${title}\n$ ${shellLine(["deno", ...args])}`);
+  const child = new Deno.Command("deno", { args, cwd: home, stdin: "null" }).spawn();
   const ignore = () => {}; // the terminal sends Ctrl-C to the command too, which ends after its step
   const forward = () => child.kill("SIGTERM");
   Deno.addSignalListener("SIGINT", ignore);

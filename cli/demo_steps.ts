@@ -2,6 +2,7 @@
 
 import { join } from "@std/path";
 import { writeFileAtomic } from "../data/files.ts";
+import { shellWord } from "../train/shell_words.ts";
 
 /** A command of the demo. */
 export interface DemoStep {
@@ -67,7 +68,7 @@ export function nameOf({ command, weight }: DemoStep): string {
 
 /** Commands that show more of the demo's model, a line each. */
 export function nextCommands(root: string): string {
-  const model = `--root ${root} --hidden_size ${WIDTH}`;
+  const model = `--root ${shellWord(root)} --hidden_size ${WIDTH}`;
   return [
     `deno task eval ${model} --temperature 0 --prompt 'Describe the picture.'`,
     `deno task chat ${model} --temperature 0`,

@@ -1,5 +1,5 @@
 import { assert, assertEquals, assertRejects, assertThrows } from "@std/assert";
-import { join } from "@std/path";
+import { fromFileUrl, join } from "@std/path";
 import { DemoProgress } from "../cli/demo_steps.ts";
 import { run as pretrain } from "../cli/pretrain.ts";
 import { run as pretrainLlm } from "../cli/pretrain_llm.ts";
@@ -310,4 +310,51 @@ Deno.test({
         assertEquals(outcomes[i]!.seeing, said!.answer === said!.expected, `row ${i}`);
       }
     }),
+});
+
+/** Types `demo` in a folder that is not Glimpse's. */
+async function demoIn(
+  cwd: string,
+  args: readonly string[],
+  env: Record<string, string> = {},
+): Promise<{ code: number; said: string }> {
+  const { code, stdout, stderr } = await new Deno.Command(Deno.execPath(), {
+    args: ["run", "-A", "--no-check", join(GLIMPSE, "cli.ts"), "demo", ...args],
+    cwd,
+    env: { ...env, NO_COLOR: "1" },
+  }).output();
+  return { code, said: new TextDecoder().decode(stdout) + new TextDecoder().decode(stderr) };
+}
+
+const GLIMPSE = fromFileUrl(new URL("..", import.meta.url));
+
+Deno.test("the demo says what it lacks before it makes anything", async () => {
+  await inTempFolder(async (cwd) => {
+    const cases: [args: string[], env: Record<string, string>, sentence: string][] = [
+      [["--device", "no such"], {}, 'error: No adapter answers to "no such".'],
+      [
+        [],
+        { PATH: cwd, Path: cwd },
+        "error: The demo runs `deno task …`, and the PATH leads to no deno",
+      ],
+    ];
+    for (const [args, env, sentence] of cases) {
+      const { code, said } = await demoIn(cwd, args, env);
+      assertEquals(code, 1, said);
+      assert(said.startsWith(sentence), said);
+      assertEquals([...Deno.readDirSync(cwd)], []);
+    }
+  });
+});
+
+Deno.test("the demo runs from any folder, into one of any name", async () => {
+  await inTempFolder(async (cwd) => {
+    const sizes = ["texts", "captions", "dialogues"].flatMap((name) => [`--${name}`, "8"]);
+    const device = Deno.env.get("GLIMPSE_DEVICE") ?? "gpu";
+    const args = ["--dir", "a b", ...sizes, "--questions", "1", "--device", device];
+    const { code, said } = await demoIn(cwd, args);
+    assertEquals(code, 0, said);
+    assert(said.includes(`Now type\n  cd ${GLIMPSE}\n  deno task eval --root '`), said);
+    assert((await Deno.readTextFile(join(cwd, "a b", "demo.html"))).includes("deno task sft"));
+  });
 });
