@@ -1,6 +1,7 @@
 /** `eval.ts`: lets a model describe every picture of a folder, or measures it on a data set. */
 
 import { join } from "@std/path";
+import { reasonOf } from "../data/files.ts";
 import { modelFolder, requireRoot } from "../data/model_folder.ts";
 import { decodePicture } from "../data/picture.ts";
 import { DataError, GlimpseError, UsageError } from "../kernels/runtime/errors.ts";
@@ -104,7 +105,7 @@ async function pictureNames(folder: string): Promise<string[]> {
     names = await Array.fromAsync(Deno.readDir(folder), ({ name }) => name);
   } catch (error) {
     throw new GlimpseError(
-      `Cannot read the pictures' folder ${folder}: ${(error as Error).message}`,
+      `Cannot read the pictures' folder ${folder}: ${reasonOf(error)}.`,
     );
   }
   const pictures = names.filter((name) => /\.(png|jpe?g|bmp|webp|gif)$/i.test(name)).sort();

@@ -1,6 +1,7 @@
 /** Files of rows: opened, read in ranges, decoded, with errors that name the place. */
 
 import { DataError } from "../kernels/runtime/errors.ts";
+import { reasonOf } from "./files.ts";
 import type { RowIndex } from "./row_source.ts";
 
 const CHUNK_BYTES = 1 << 20;
@@ -21,7 +22,7 @@ export function openDataFile<T>(path: string, make: (file: Deno.FsFile) => T): T
     file?.close();
     if (error instanceof DataError) throw error;
     const missing = error instanceof Deno.errors.NotFound;
-    const why = missing ? "does not exist" : `cannot be read: ${(error as Error).message}`;
+    const why = missing ? "does not exist" : `cannot be read: ${reasonOf(error)}`;
     throw new DataError(`The data file ${path} ${why}.`, { cause: error });
   }
 }

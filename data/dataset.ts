@@ -101,13 +101,14 @@ export class VlmDataset implements Disposable {
   /**
    * Opens a data set.
    *
-   * @throws {DataError} where its file cannot be read.
+   * @throws {DataError} where its file cannot be read or has no rows.
    * @throws {FormatError} where the tokenizer's or the processor's files are not usable.
    * @throws {UsageError} where the placeholder is not one token.
    */
   static open(source: DatasetSource): VlmDataset {
     using opened = new DisposableStack();
     const rows = opened.use(openRows(source.dataPath, source.rowIndex));
+    if (rows.length === 0) throw new DataError(`The data file ${rows.path} has no rows.`);
     const pictures = opened.use(openPictures(source.imagesPath, source.pictureIndex));
     const dataset = new VlmDataset(source, rows, pictures);
     opened.move();
@@ -212,9 +213,9 @@ export class VlmDataset implements Disposable {
     const { images, cutImages, truncated } = encoded;
     if (images + cutImages !== pictures.length) {
       throw new DataError(
-        `the text has places for ${
+        `the text has ${
           images + cutImages
-        } pictures (${IMAGE_TOKEN}), and image names ` +
+        } of ${IMAGE_TOKEN}, the place for a picture, and image names ` +
           `${pictures.length}.`,
       );
     }

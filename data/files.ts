@@ -146,9 +146,14 @@ const REASONS: Readonly<Record<string, string>> = {
 /** The operating system's error in a sentence with the path; other errors as they are. */
 function fileError(verb: string, path: string, error: unknown): unknown {
   if (error instanceof GlimpseError || !(error instanceof Error)) return error;
-  const code = "code" in error ? String(error.code) : "";
-  if (!code && !(error instanceof Deno.errors.NotCapable)) return error;
-  return new GlimpseError(cannot(verb, path, REASONS[code] ?? error.message), { cause: error });
+  if (!("code" in error) && !(error instanceof Deno.errors.NotCapable)) return error;
+  return new GlimpseError(cannot(verb, path, reasonOf(error)), { cause: error });
+}
+
+/** Why the operating system refused something, in words where its code is known. */
+export function reasonOf(error: unknown): string {
+  const { code, message } = error as Error & { code?: unknown };
+  return REASONS[String(code)] ?? message;
 }
 
 function cannot(verb: string, path: string | undefined, reason: string): string {

@@ -4,6 +4,7 @@ import { dirname } from "@std/path";
 import type { Sharp } from "sharp";
 import { DataError } from "../kernels/runtime/errors.ts";
 import { decodeBmp, isBmp, type RgbPicture } from "./bmp.ts";
+import { reasonOf } from "./files.ts";
 
 export type { RgbPicture };
 
@@ -73,7 +74,7 @@ export async function readPicture(path: string): Promise<Uint8Array> {
     if (cause instanceof Deno.errors.NotCapable) throw cause;
     const why = cause instanceof Deno.errors.NotFound
       ? await whyMissing(dirname(path))
-      : `cannot be read: ${(cause as Error).message}`;
+      : `cannot be read: ${reasonOf(cause)}`;
     throw new DataError(`picture ${path} ${why}.`, { cause });
   }
 }

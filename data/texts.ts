@@ -2,6 +2,7 @@
 
 import { DataError } from "../kernels/runtime/errors.ts";
 import { isRecord } from "../model/strict_json.ts";
+import { reasonOf } from "./files.ts";
 import { openRows } from "./open_rows.ts";
 import { readRow } from "./row.ts";
 
@@ -42,7 +43,7 @@ async function* readLines(path: string): AsyncGenerator<string, void, void> {
   try {
     file = await Deno.open(path);
   } catch (error) {
-    throw new DataError(`The text file ${path} cannot be read: ${(error as Error).message}`);
+    throw new DataError(`The text file ${path} cannot be read: ${reasonOf(error)}.`);
   }
   let rest = "";
   for await (const piece of file.readable.pipeThrough(new TextDecoderStream())) {

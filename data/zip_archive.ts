@@ -2,6 +2,7 @@
 
 import { DataError, FormatError } from "../kernels/runtime/errors.ts";
 import { crc32 } from "../model/crc32.ts";
+import { reasonOf } from "./files.ts";
 import {
   contentStart,
   findDirectory,
@@ -62,7 +63,7 @@ export class ZipArchive implements Disposable {
       file?.close();
       if (error instanceof FormatError) throw error;
       const missing = error instanceof Deno.errors.NotFound;
-      const why = missing ? "does not exist" : `cannot be read: ${(error as Error).message}`;
+      const why = missing ? "does not exist" : `cannot be read: ${reasonOf(error)}`;
       throw new DataError(`The archive ${path} ${why}.`, { cause: error });
     }
   }

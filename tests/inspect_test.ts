@@ -1,4 +1,4 @@
-import { assert, assertEquals } from "@std/assert";
+import { assert, assertEquals, assertRejects, assertThrows } from "@std/assert";
 import { join } from "@std/path";
 import { escapeHtml, inspectPage } from "../cli/inspect_page.ts";
 import { reportText, sampleText } from "../cli/inspect_text.ts";
@@ -6,6 +6,7 @@ import { run } from "../cli/inspect.ts";
 import { VlmDataset } from "../data/dataset.ts";
 import { distribution, inspectData } from "../data/inspect.ts";
 import { inspectSample, shortened } from "../data/inspect_sample.ts";
+import { DataError } from "../kernels/runtime/errors.ts";
 import { row, temporaryDataset } from "./support/vlm_data.ts";
 
 Deno.test("numbers in order", () => {
@@ -56,6 +57,22 @@ Deno.test("a report counts rows, tokens, answers, pictures, repetitions and what
   assert(text.includes("cannot be used      3 (37.5%)"), text);
   const few = await inspectData(source, { pictures: "none", rows: 2 });
   assertEquals([few.seen, few.pictures, few.bad], [2, 0, 0]);
+});
+
+Deno.test("data without a row are refused, and a folder in their place", async () => {
+  for (const lines of [[], ["", "\ufeff", ""]]) {
+    await using source = await temporaryDataset(lines);
+    await assertRejects(
+      () => inspectData(source, { pictures: "none" }),
+      DataError,
+      `The data file ${source.dataPath} has no rows.`,
+    );
+    assertThrows(
+      () => VlmDataset.open({ ...source, dataPath: source.imagesPath }),
+      DataError,
+      "cannot be read: it is a folder.",
+    );
+  }
 });
 
 Deno.test("a sample is shown as training sees it: X, the Y after it, and whether that counts", async () => {

@@ -117,6 +117,7 @@ Deno.test("pictures that cannot be used are refused with their path or a reason"
     "/nowhere/a.png",
     "picture /nowhere/a.png does not exist: there is no folder /nowhere.",
   );
+  await refused(path(""), `picture ${path("")} cannot be read: it is a folder.`);
   await refused(path("sha256.json"), path("sha256.json"));
   await refused(new Uint8Array(), "empty");
   await refused(new TextEncoder().encode("<svg xmlns='http://www.w3.org/2000/svg'/>"), "cannot");

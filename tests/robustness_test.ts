@@ -1,6 +1,8 @@
-import { assert, assertEquals } from "@std/assert";
+import { assert, assertEquals, assertRejects } from "@std/assert";
 import { join } from "@std/path";
+import { run as sft } from "../cli/sft.ts";
 import { openWeights } from "../data/open_weights.ts";
+import { GlimpseError } from "../kernels/runtime/errors.ts";
 import { hostTensor, readChecked, toFloat32 } from "../model/host_tensor.ts";
 import { pthChunks } from "../model/pth_writer.ts";
 import { safetensorsChunks } from "../model/safetensors.ts";
@@ -128,6 +130,20 @@ folderTest(
     assert((await metricsOf(dir, "sft_vlm")).length >= 2);
   },
 );
+
+Deno.test("a folder that weights cannot be written to is known before anything is loaded", async () => {
+  const root = await Deno.makeTempDir();
+  try {
+    await Deno.writeTextFile(join(root, "out"), "");
+    await assertRejects(
+      () => sft(["--root", root]),
+      GlimpseError,
+      `Cannot write to the folder ${join(root, "out")}: `,
+    );
+  } finally {
+    await Deno.remove(root, { recursive: true });
+  }
+});
 
 /** Changes the numbers of a weight file in place. */
 async function rewrite(path: string, change: (name: string, values: Float32Array) => void) {

@@ -1,4 +1,5 @@
 import { join } from "@std/path";
+import { requireWritable } from "../data/files.ts";
 import type { LoadedBatch } from "../data/loader.ts";
 import { openGpu } from "../data/open_gpu.ts";
 import { tuningOf } from "../kernels/matmul/choose.ts";
@@ -33,6 +34,7 @@ export async function runTraining(
   signal: AbortSignal,
   ranks: Communicator = ALONE,
 ): Promise<RunResult> {
+  if (ranks.rank === 0) await requireWritable(settings.folder.out);
   await using data = await openData(settings, report, ranks);
   using gpu = await openGpu(settings.device, report.compiling, ranks.localSize);
   const precision = choosePrecision(gpu.info, settings.dtype);
