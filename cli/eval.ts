@@ -2,13 +2,13 @@
 
 import { join } from "@std/path";
 import { reasonOf } from "../data/files.ts";
-import { modelFolder, requireRoot } from "../data/model_folder.ts";
+import { modelFolder } from "../data/model_folder.ts";
 import { decodePicture } from "../data/picture.ts";
 import { DataError, GlimpseError, UsageError } from "../kernels/runtime/errors.ts";
 import { describe } from "../model/describe.ts";
 import { Random } from "../model/random.ts";
 import { dataOptions, evaluateData } from "./eval_data.ts";
-import { modelOptions, openModel, SAMPLING } from "./model_options.ts";
+import { modelOptions, openModel, requireFolders, SAMPLING } from "./model_options.ts";
 import { choice, integer, path, text } from "./option_kinds.ts";
 import { type OptionValues, parseOptions } from "./options.ts";
 
@@ -59,7 +59,7 @@ export async function run(args: readonly string[]): Promise<number> {
   if (alone) {
     throw new UsageError(`--${alone} has no effect without --data_path; give the data too.`);
   }
-  await requireRoot(given.root);
+  await requireFolders(given);
   return given.data_path === undefined
     ? await describePictures(given)
     : await evaluateData(given, given.data_path);

@@ -3,6 +3,7 @@
 import { type ModelFolder, modelFolder, requireRoot } from "../data/model_folder.ts";
 import { openGpu } from "../data/open_gpu.ts";
 import { type ChatModel, loadChatModel } from "../data/vlm_folder.ts";
+import { GlimpseError } from "../kernels/runtime/errors.ts";
 import type { Gpu } from "../kernels/runtime/gpu.ts";
 import { choosePrecision } from "../train/precision.ts";
 import { weightPath } from "../train/settings.ts";
@@ -82,6 +83,20 @@ export function chosenFolder(
   return modelFolder(root, { out: save_dir, tokenizer, vision: vision_path });
 }
 
+/**
+ * Makes sure that the folders which the choice names are there, so that not each file in them is missed.
+ *
+ * @throws {GlimpseError} where one is not.
+ */
+export async function requireFolders({ root, load_from }: ModelChoice): Promise<void> {
+  await requireRoot(root);
+  if (load_from === "model") return;
+  if (await Deno.stat(load_from).then(({ isDirectory }) => isDirectory, () => false)) return;
+  throw new GlimpseError(
+    `There is no folder ${load_from}; --load_from names one in transformers' format, or is model.`,
+  );
+}
+
 /** A device with a model on it. */
 export interface OpenModel extends Disposable {
   /** The device. */
@@ -115,8 +130,8 @@ export async function loadChosen(
   choice: ModelChoice,
   weight: string = choice.weight,
 ): Promise<ChatModel> {
-  const { root, load_from, hidden_size, use_moe } = choice;
-  await requireRoot(root);
+  const { load_from, hidden_size, use_moe } = choice;
+  await requireFolders(choice);
   const folder = chosenFolder(choice);
   const native = load_from === "model";
   return await loadChatModel(gpu, {

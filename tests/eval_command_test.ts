@@ -91,6 +91,12 @@ Deno.test({
         "a_broken.png",
       );
 
+      await assertRejects(
+        () => described("--load_from", join(dir, "nowhere")),
+        GlimpseError,
+        "nowhere; --load_from names one in transformers' format",
+      );
+
       const tokenizer = join(dir, "elsewhere");
       await Deno.mkdir(tokenizer);
       for (const name of ["tokenizer.json", "tokenizer_config.json"]) {
