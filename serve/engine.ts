@@ -1,5 +1,5 @@
 import type { ChatModel } from "../data/vlm_folder.ts";
-import { DeviceError, GlimpseError } from "../kernels/runtime/errors.ts";
+import { DeviceError, GlimpseError, OutOfMemoryError } from "../kernels/runtime/errors.ts";
 import { BatchDecoder, type Sequence, type SequenceOptions } from "../model/batch_decoder.ts";
 import { encodePrompt, type Prompt, type Turn } from "../model/prompt.ts";
 import { Random } from "../model/random.ts";
@@ -200,17 +200,41 @@ export class Engine implements AsyncDisposable {
 
   async #run(): Promise<void> {
     await Promise.resolve(); // who asked gets the answer first
-    try {
-      while (this.#admit()) await this.#step();
-    } catch (error) {
-      if (error instanceof DeviceError) this.fault = error;
-      for (const { answer } of this.#waiting.splice(0)) answer.fail(error);
-      for (const [sequence, answer] of [...this.#running]) {
-        this.#leave(sequence);
-        answer.fail(error);
+    while (this.running + this.waiting > 0) {
+      try {
+        this.#admit();
+        await this.#step();
+      } catch (error) {
+        this.#fail(error);
       }
     }
     this.#loop = undefined;
+  }
+
+  /** Ends by an error whom it concerns: those for whose prompts, or else for whose tokens, memory lacked; or all. */
+  #fail(error: unknown): void {
+    const running = [...this.#running];
+    const reading = running.filter(([{ started }]) => !started);
+    const some = reading.length > 0 ? reading : running;
+    const isMemory = error instanceof OutOfMemoryError && !this.#isBroken(error);
+    for (const [sequence, answer] of isMemory ? some : running) {
+      this.#leave(sequence);
+      answer.fail(error);
+    }
+    if (isMemory && some.length > 0) return;
+    if (this.#isBroken(error)) this.fault = error;
+    for (const { answer } of this.#waiting.splice(0)) answer.fail(error);
+  }
+
+  /** Whether the device works no more after an error; one that refused a tensor that is too large does. */
+  #isBroken(error: unknown): boolean {
+    if (!(error instanceof OutOfMemoryError)) return error instanceof DeviceError;
+    try {
+      this.model.vlm.gpu.check();
+      return false;
+    } catch {
+      return true;
+    }
   }
 
   async #step(): Promise<void> {
@@ -232,8 +256,8 @@ export class Engine implements AsyncDisposable {
     if (reading) await new Promise((resolve) => setTimeout(resolve));
   }
 
-  /** Gives free places to who waits; whether there is anything to do. */
-  #admit(): boolean {
+  /** Gives free places to who waits. */
+  #admit(): void {
     const group = this.#next();
     try {
       this.#join(group);
@@ -242,13 +266,12 @@ export class Engine implements AsyncDisposable {
         try {
           this.#join([one]);
         } catch (error) {
-          if (error instanceof DeviceError) throw error;
+          if (this.#isBroken(error)) throw error;
           this.#cancel(one.answer);
           one.answer.fail(error);
         }
       }
     }
-    return this.running + this.waiting > 0;
   }
 
   /** The first of those who wait, as far as there is room and their new pictures are few. */

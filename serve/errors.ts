@@ -1,4 +1,4 @@
-import { DataError, DeviceError, UsageError } from "../kernels/runtime/errors.ts";
+import { DataError, DeviceError, OutOfMemoryError, UsageError } from "../kernels/runtime/errors.ts";
 import { ContextLengthError, QueueFullError } from "./engine.ts";
 
 /** The statuses that are answered on purpose. */
@@ -68,6 +68,13 @@ export function asApiError(error: unknown): ApiError {
   }
   if (error instanceof DataError) return new ApiError(400, message, { code: "invalid_image" });
   if (error instanceof UsageError) return new ApiError(400, message);
+  if (error instanceof OutOfMemoryError) {
+    return new ApiError(
+      503,
+      "The device has too little memory for this question; show fewer pictures, say less, or try later.",
+      { code: "out_of_memory", retryAfter: 1 },
+    );
+  }
   if (error instanceof DeviceError) {
     return new ApiError(503, "The device that the model runs on has failed.", { code: "device" });
   }

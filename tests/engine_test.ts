@@ -11,6 +11,7 @@ import { type Picture, PictureStore } from "../serve/picture_store.ts";
 import { byteTokenizer } from "../model/byte_tokenizer.ts";
 import { Tokenizer } from "../model/tokenizer.ts";
 import { gpuTest, leakFreeTest } from "./support/gpu.ts";
+import { memoryLimit } from "./support/memory_limit.ts";
 import { tinyChatModel } from "./support/tiny_chat_model.ts";
 import { PICTURES } from "./support/vlm_data.ts";
 
@@ -197,6 +198,62 @@ leakFreeTest(
     await engine.drain();
     assertEquals([engine.running, engine.waiting, engine.fault], [0, 0, undefined]);
     assertEquals(await textOf(engine.ask(shown([3]))), alone);
+  },
+);
+
+leakFreeTest(
+  "of questions whose pictures are encoded together those for which memory lacks fail, and no others",
+  async (gpu) => {
+    using model = tinyChatModel(gpu);
+    await using engine = new Engine(model, { slots: 4, capacity: 120, pictureBytes: 0 });
+    const few = await textOf(engine.ask(shown([1])));
+    const encode = model.vlm.encodePictures.bind(model.vlm);
+    model.vlm.encodePictures = (bytes, count) => {
+      const features = encode(bytes, count);
+      if (count === 1) return features;
+      throw new OutOfMemoryError("no memory");
+    };
+    const running = engine.ask(question("a", { maxNewTokens: 60 }));
+    await running[Symbol.asyncIterator]().next();
+    const [first, second, third] = [[1], [2, 3], [1]].map((numbers) => engine.ask(shown(numbers)));
+    await assertRejects(() => textOf(second!), OutOfMemoryError);
+    assertEquals([await textOf(first!), await textOf(third!)], [few, few]);
+  },
+);
+
+leakFreeTest(
+  "wherever memory lacks, nobody waits for ever, and the engine goes on",
+  async (gpu) => {
+    using model = tinyChatModel(gpu);
+    await using engine = new Engine(model, { slots: 3, capacity: 120, pictureBytes: 0 });
+    const asked = [shown([1]), shown([2, 3]), question("x".repeat(20)), shown([4])];
+    const alone: string[] = [];
+    for (const one of asked) alone.push(await textOf(engine.ask(one)));
+    const { live } = gpu.memory;
+    gpu.resetPeak();
+    await Promise.all(asked.map((one) => textOf(engine.ask(one))));
+    const most = gpu.memory.peak - live;
+    const fates = new Set<string>();
+    for (let share = 0; share < 1; share += 1 / 24) {
+      {
+        using _limit = memoryLimit(gpu, live + share * most);
+        const answers = asked.map((one) => engine.ask(one));
+        for (const [i, result] of (await Promise.allSettled(answers.map(textOf))).entries()) {
+          if (result.status === "fulfilled") assertEquals(result.value, alone[i]);
+          else assert(result.reason instanceof OutOfMemoryError, `${result.reason}`);
+          fates.add(`${i} ${result.status}`);
+        }
+      }
+      await engine.drain();
+      assertEquals([engine.running, engine.waiting, engine.fault], [0, 0, undefined]);
+      assertEquals(gpu.memory.live, live, "bytes left in use");
+      assertEquals(await textOf(engine.ask(asked[0]!)), alone[0]);
+    }
+    assertEquals(
+      fates.size,
+      2 * asked.length,
+      "each was answered with some memory, and not with less",
+    );
   },
 );
 

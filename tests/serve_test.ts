@@ -10,6 +10,7 @@ import { isAllowed } from "../serve/fetch_picture.ts";
 import { chatRequest } from "../serve/schema.ts";
 import { startServer } from "../serve/server.ts";
 import { gpuTest, leakFreeTest } from "./support/gpu.ts";
+import { memoryLimit } from "./support/memory_limit.ts";
 import { tinyChatModel } from "./support/tiny_chat_model.ts";
 import { PICTURES } from "./support/vlm_data.ts";
 
@@ -378,6 +379,25 @@ gpuTest("the queue has an end, and who waits is told", async (gpu) => {
   assertEquals(half.status, 429);
   await engine.drain();
 });
+
+leakFreeTest(
+  "a question for which memory lacks fails with a sentence, and no other",
+  async (gpu) => {
+    await using served = serve(gpu);
+    const { url, client } = served;
+    await client.chat.completions.create(BASE);
+    {
+      using _limit = memoryLimit(gpu, gpu.memory.live);
+      const { status, error, headers } = await post(url, BASE);
+      assertEquals([status, error.type, error.code], [503, "server_error", "out_of_memory"]);
+      assert(error.message.includes("too little memory"), error.message);
+      assertEquals(headers.get("retry-after"), "1");
+    }
+    assertEquals((await (await fetch(`${url}/health`)).json()).status, "ok");
+    assertEquals((await client.chat.completions.create(BASE)).usage!.completion_tokens, 10);
+    assert(served.log.length === 1 && served.log[0]!.includes("OutOfMemoryError"), `${served.log}`);
+  },
+);
 
 gpuTest("a request whose client has left stops", async (gpu) => {
   await using served = serve(gpu, {}, { slots: 2, capacity: 1000 });
