@@ -2,30 +2,25 @@
  * Answering beside `generate` of transformers: the same random weights, the same prompts, greedy, in turns on one
  * machine.
  *
- *     deno task bench:generate --python PATH [--hidden_size 768 --num_hidden_layers 16] [--batches 1,4,16]
- *         [--contexts 256,1024,4096] [--pictures 0] [--weights float32,float16,q8] [--tokens 33] [--rounds 3]
- *         [--threads N]
+ *     deno task bench:generate --python PATH [--hidden_size 768 --num_hidden_layers 16] [--use_moe]
+ *         [--batches 1,4,16] [--contexts 256,1024,4096] [--pictures 0] [--weights float32,float16,q8] [--tokens 33]
+ *         [--rounds 3] [--threads N]
  *
  * Prints Markdown: time to the first token, tokens a second after it, the processor time of both, and how many tokens a
  * second the bytes of weights and cache allow that a token must at least read, at the speed of a plain copy. Tokens in
  * float32 must be those of transformers. The first round, in which kernels are compiled, does not count.
  *
+ * With `--use_moe` feed-forward networks are mixtures of experts, and the opponent is transformers' Qwen2-MoE.
+ *
  * With `--pictures 1,4` each sequence shows so many besides its text, through a random CLIP ViT-B/16, which are new to both
  * sides; "again" is the time to the first token when the same are shown once more.
  */
-import { join } from "node:path";
 import { parseArgs } from "node:util";
 import { measureDevice } from "../kernels/measure.ts";
 import { Gpu } from "../kernels/runtime/gpu.ts";
-import { clipVisionSpecs } from "../model/clip_vision.ts";
 import { clipVisionConfig, miniMindConfig, pictureTokens } from "../model/config.ts";
-import { miniMindSpecs } from "../model/minimind.ts";
-import { drawInitial, type ParameterSpec } from "../model/parameter_spec.ts";
-import { elementCount } from "../model/host_tensor.ts";
-import { Random } from "../model/random.ts";
-import { safetensorsChunks } from "../model/safetensors.ts";
-import { projectionSpecs } from "../model/vlm.ts";
 import { Contestant } from "./support/contestant.ts";
+import { writeModel } from "./support/transformers_folder.ts";
 
 interface Answer {
   first: number;
@@ -47,6 +42,7 @@ const { values: given } = parseArgs({
     device: { type: "string", default: "gpu" },
     hidden_size: { type: "string", default: "512" },
     num_hidden_layers: { type: "string", default: "8" },
+    use_moe: { type: "boolean", default: false },
     batches: { type: "string", default: "1,4,16" },
     contexts: { type: "string", default: "256,1024,4096" },
     pictures: { type: "string", default: "0" },
@@ -60,6 +56,7 @@ const tokens = Number(given.tokens);
 const config = miniMindConfig({
   hidden_size: Number(given.hidden_size),
   num_hidden_layers: Number(given.num_hidden_layers),
+  use_moe: given.use_moe,
 });
 const kvBytes = 8 * config.num_hidden_layers * config.num_key_value_heads * config.hidden_size /
   config.num_attention_heads;
@@ -73,45 +70,6 @@ const cases = numbers(given.batches).flatMap((batch) =>
   numbers(given.contexts).flatMap((context) => pictures.map((shown) => ({ batch, context, shown })))
 );
 
-/** Writes random weights as transformers' folder of a model. */
-async function writeFolder(
-  folder: string,
-  specs: readonly ParameterSpec[],
-  config: Record<string, unknown>,
-): Promise<void> {
-  const random = new Random(0);
-  const tensors = specs.flatMap(({ parts }) =>
-    parts.map(({ name, shape, initial }) => {
-      const values = drawInitial(initial, elementCount(shape), random);
-      const read = () => Promise.resolve(new Uint8Array(values.buffer));
-      return { name, shape, dtype: "float32" as const, read };
-    })
-  );
-  await Deno.mkdir(folder, { recursive: true });
-  await Deno.writeTextFile(join(folder, "config.json"), JSON.stringify(config));
-  const file = join(folder, "model.safetensors");
-  await Deno.writeFile(file, ReadableStream.from(safetensorsChunks(tensors, { format: "pt" })));
-}
-
-/** Writes a Llama model, which has the names of MiniMind's tensors, and what sees pictures, if any are shown. */
-async function writeModel(folder: string): Promise<void> {
-  const llama = {
-    architectures: ["LlamaForCausalLM"],
-    model_type: "llama",
-    ...config,
-    tie_word_embeddings: true,
-    hidden_act: "silu",
-    rope_parameters: { rope_type: "default", rope_theta: config.rope_theta },
-    dtype: "float32",
-    ...{ bos_token_id: null, eos_token_id: null, pad_token_id: 0 },
-  };
-  const specs = [...miniMindSpecs(config), ...projectionSpecs({ language: config, vision })];
-  await writeFolder(folder, specs, llama);
-  if (!vision) return;
-  const clip = { model_type: "clip_vision_model", num_channels: 3, ...vision };
-  await writeFolder(join(folder, "vision"), clipVisionSpecs(vision), clip);
-}
-
 function median(values: number[]): number {
   return values.sort((a, b) => a - b)[Math.floor(values.length / 2)]!;
 }
@@ -123,7 +81,7 @@ async function copySpeed(): Promise<number> {
 
 const folder = await Deno.makeTempDir({ prefix: "glimpse_generate_" });
 try {
-  await writeModel(folder);
+  await writeModel(folder, config, vision);
   const speed = await copySpeed();
   const file = (path: string) => new URL(path, import.meta.url).pathname;
   const torch = ["--device", given.torch_device, "--dtype", given.torch_dtype];

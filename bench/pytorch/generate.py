@@ -1,8 +1,8 @@
-"""The opponent of `generate.ts`: transformers' `generate`, greedy, on a folder with a Llama model.
+"""The opponent of `generate.ts`: transformers' `generate`, greedy, on a folder with a Llama or Qwen2-MoE model.
 
     python generate.py FOLDER        answers each line {"batch", "context", "tokens", "pictures", "seed"} with its times
 
-A MiniMind model without experts computes what a Llama model of its shape does. Prompts and pictures are those of
+A MiniMind model computes what a Llama model of its shape does, with experts what a Qwen2-MoE does. Prompts and pictures are those of
 `versus/generate.ts`; pictures go through transformers' CLIPVisionModel and a linear layer. Needs torch and transformers.
 """
 
@@ -14,11 +14,28 @@ import time
 
 import torch
 from safetensors.torch import load_file
-from transformers import AutoModelForCausalLM, CLIPVisionModel, StoppingCriteria
+from transformers import (AutoConfig, AutoModelForCausalLM, CLIPVisionModel,
+                          Qwen2MoeForCausalLM, StoppingCriteria)
 from transformers.image_utils import OPENAI_CLIP_MEAN, OPENAI_CLIP_STD
 from transformers.utils import logging
 
 START = 10
+
+def load(folder: str, dtype: torch.dtype):
+    """The folder's model."""
+    config = AutoConfig.from_pretrained(folder)
+    if config.model_type != "qwen2_moe":
+        return AutoModelForCausalLM.from_pretrained(folder, dtype=dtype)
+    # Qwen2-MoE's shared expert has a gate: one half, for which its output is doubled
+    weights = {name.replace("shared_experts.0", "shared_expert"): weight
+               for name, weight in load_file(f"{folder}/model.safetensors").items()}
+    for name in [name for name in weights if name.endswith("shared_expert.down_proj.weight")]:
+        weights[name] = 2 * weights[name]
+        gate = name.replace("shared_expert.down_proj", "shared_expert_gate")
+        weights[gate] = torch.zeros(1, config.hidden_size)
+    return Qwen2MoeForCausalLM.from_pretrained(
+        None, config=config, state_dict=weights, dtype=dtype)
+
 
 class Clock(StoppingCriteria):
     """Notes when each token is there, and stops nothing."""
@@ -85,8 +102,9 @@ def main() -> None:
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     logging.set_verbosity_error()  # the language model's file has the projection too
+    logging.disable_progress_bar()
     dtype = getattr(torch, args.dtype)
-    model = AutoModelForCausalLM.from_pretrained(args.folder, dtype=dtype).to(args.device).eval()
+    model = load(args.folder, dtype).to(args.device).eval()
     sees = os.path.exists(f"{args.folder}/vision")
     eye = Eye(args.folder, dtype).to(args.device).eval() if sees else None
     for line in sys.stdin:

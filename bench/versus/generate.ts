@@ -40,8 +40,16 @@ const { vlm } = await readVlm(DISK, gpu, {
 
 using store = new PictureStore({ vlm, processor }, ENGINE_DEFAULTS);
 
-const weightBytes = vlm.parameters.specs.filter(({ name }) => name.startsWith("model."))
-  .reduce((sum, { name }) => sum + vlm.parameters.get(name).bytes, 0);
+/** Bytes of weights that a token of each of some sequences reads: of the experts those that one of them chooses. */
+function weightBytes(sequences: number): number {
+  const { num_experts_per_tok: chosen, n_routed_experts: all } = vlm.config.language;
+  return vlm.parameters.specs.filter(({ name }) => name.startsWith("model."))
+    .map(({ name }) => {
+      const part = name.includes(".experts.") ? 1 - (1 - chosen / all) ** sequences : 1;
+      return part * vlm.parameters.get(name).bytes;
+    })
+    .reduce((a, b) => a + b);
+}
 
 /** Tokens of text before the pictures, and what stands for a token of a picture. */
 const START = 10, PLACEHOLDER = 34;
@@ -96,7 +104,7 @@ async function answer({ batch, context, tokens, pictures, seed }: Request) {
     dispatches: per("dispatches"),
     submits: per("submits"),
     readbacks: per("readbacks"),
-    bytes: weightBytes,
+    bytes: weightBytes(batch),
   };
 }
 
