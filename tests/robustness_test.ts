@@ -253,7 +253,7 @@ folderTest(
     const best = join(dir, "out", "sft_vlm_best_64.pth");
     const flags = ["--epochs", "2", "--batch_size", "8", "--val_path"];
     flags.push(join(dir, "dataset", "pretrain_data.jsonl"));
-    const first = await finish(start(dir, "--batch_size", "8", "--max_steps", "1"));
+    const first = await finish(start(dir, ...flags, "--max_steps", "1"));
     assertEquals(first.code, 0, first.text);
     const metrics = join(dir, "checkpoints", "sft_vlm_64_metrics.jsonl");
     const lower = (await Deno.readTextFile(metrics)).replace(/"val_loss":[\d.]+/, '"val_loss":0.5');
