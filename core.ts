@@ -31,7 +31,7 @@ export * from "./kernels/kv_cache.ts";
 export * from "./kernels/half.ts";
 export * from "./kernels/layer_norm.ts";
 export * from "./kernels/matmul.ts";
-export type { GroupedShape } from "./kernels/experts/choose.ts";
+export type { GroupedShape } from "./kernels/experts/problem.ts";
 export {
   type Kernels,
   parseTuning,

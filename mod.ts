@@ -19,6 +19,7 @@ export {
 export { openWeights } from "./data/open_weights.ts";
 export { decodePicture, type RgbPicture } from "./data/picture.ts";
 export { loadVlm, saveVlm } from "./data/vlm_files.ts";
+export type { Conversation } from "./data/question.ts";
 export type { ConversationRow } from "./data/row.ts";
 export type { RowIndex } from "./data/row_source.ts";
 export type { ZipIndex } from "./data/zip_archive.ts";

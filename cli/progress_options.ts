@@ -1,6 +1,6 @@
 /** How a run is watched. */
 
-import { TRACKERS } from "../train/tracker.ts";
+import { TRACKERS } from "../train/open_tracker.ts";
 import { choice, flag, integer, number, type Option, path, text } from "./option_kinds.ts";
 import type { TrainPreset } from "./train_presets.ts";
 

@@ -2,7 +2,20 @@
 
 import { DataError } from "../kernels/runtime/errors.ts";
 import { isRecord } from "../model/strict_json.ts";
-import type { ConversationRow } from "./row.ts";
+
+/** The turns of a conversation, and what is known of their answers. */
+export interface Conversation {
+  /** The turns, not checked. */
+  readonly conversations: unknown;
+  /** What else would be right to say to the first question. */
+  readonly answers?: readonly string[];
+  /** Between which answers to the first question there is to choose; the right one is in the conversation. */
+  readonly choices?: readonly string[];
+  /** Which kind of question it is. */
+  readonly category?: string;
+  /** The question's number, where the data number them. */
+  readonly id?: string;
+}
 
 /** How models are asked for a letter, as LLaVA and most after it ask. */
 const LETTER_HINT = "Answer with the option's letter from the given choices directly.";
@@ -24,7 +37,7 @@ const LETTER_HINT = "Answer with the option's letter from the given choices dire
 export function readQuestion(
   row: Readonly<Record<string, unknown>>,
   pictures: number,
-): Omit<ConversationRow, "pictures"> | undefined {
+): Conversation | undefined {
   const question = text(row.question) ?? (row.label === undefined ? undefined : text(row.text));
   if (question === undefined) return undefined;
   const answers = textsOf(row.answers) ?? textsOf(row.captions);
@@ -32,7 +45,7 @@ export function readQuestion(
   if (answer === undefined) throw new DataError("the question has no answer.");
   const category = text(row.category);
   const id = text(row.question_id);
-  const make = (asked: string, right: string, more: Partial<ConversationRow> = {}) => ({
+  const make = (asked: string, right: string, more: Partial<Conversation> = {}) => ({
     conversations: [
       { role: "user", content: asked.includes("<image>") ? asked : places(pictures) + asked },
       { role: "assistant", content: right },
@@ -59,7 +72,7 @@ function lettered<T>(
   question: string,
   options: readonly string[],
   answer: string,
-  make: (asked: string, right: string, more: Partial<ConversationRow>) => T,
+  make: (asked: string, right: string, more: Partial<Conversation>) => T,
 ): T {
   const letters = options.map((_, i) => String.fromCharCode(65 + i));
   const right = [letters.indexOf(answer.trim()), options.indexOf(answer), Number(answer)]

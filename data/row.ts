@@ -2,22 +2,12 @@
 
 import { DataError } from "../kernels/runtime/errors.ts";
 import { isRecord } from "../model/strict_json.ts";
-import { readQuestion } from "./question.ts";
+import { type Conversation, readQuestion } from "./question.ts";
 
 /** A conversation and the pictures that it is about. */
-export interface ConversationRow {
+export interface ConversationRow extends Conversation {
   /** Names of picture files, or the files' bytes, in the order of their places in the text. */
   readonly pictures: readonly (string | Uint8Array)[];
-  /** The turns, not checked. */
-  readonly conversations: unknown;
-  /** What else would be right to say to the first question. */
-  readonly answers?: readonly string[];
-  /** Between which answers to the first question there is to choose; the right one is in the conversation. */
-  readonly choices?: readonly string[];
-  /** Which kind of question it is. */
-  readonly category?: string;
-  /** The question's number, where the data number them. */
-  readonly id?: string;
 }
 
 /**

@@ -7,12 +7,8 @@ import { operandOf, precisionOf } from "./runtime/precision.ts";
 import type { Tensor } from "./runtime/tensor.ts";
 
 export { balanceLoss } from "./experts/aux_loss.ts";
-export {
-  type ExpertGroups,
-  routeTokens,
-  type Routing,
-  type RoutingOptions,
-} from "./experts/routing.ts";
+export type { ExpertGroups } from "./experts/groups.ts";
+export { routeTokens, type Routing, type RoutingOptions } from "./experts/routing.ts";
 
 /**
  * SwiGLU networks of which each token passes those that it has chosen, their outputs weighted and added:

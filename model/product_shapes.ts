@@ -1,5 +1,5 @@
-import type { GroupedShape } from "../kernels/experts/choose.ts";
-import { tilesOf } from "../kernels/experts/routing.ts";
+import { tilesOf } from "../kernels/experts/groups.ts";
+import type { GroupedShape } from "../kernels/experts/problem.ts";
 import type { ProductShape } from "../kernels/matmul/choose.ts";
 import type { Layout } from "../kernels/matmul/problem.ts";
 import type { Precision } from "../kernels/runtime/precision.ts";

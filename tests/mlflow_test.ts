@@ -2,7 +2,8 @@ import { assert, assertEquals, assertRejects } from "@std/assert";
 import { UsageError } from "../kernels/runtime/errors.ts";
 import { MlflowTracker, type Patience } from "../train/mlflow.ts";
 import { artifactPath } from "../train/mlflow_client.ts";
-import { openTracker, type TrackerOptions } from "../train/tracker.ts";
+import { openTracker } from "../train/open_tracker.ts";
+import type { TrackerOptions } from "../train/tracker.ts";
 import { MlflowServer } from "./support/mlflow_server.ts";
 
 const QUICK: Partial<Patience> = { interval: 5, firstDelay: 5, longestDelay: 20, atEnd: 60_000 };
@@ -247,7 +248,9 @@ Deno.test("an address that is no server's is refused", async () => {
 
 Deno.test("without the network's permission, the error says how to give it", async () => {
   const code = `
-    import { openTracker } from ${JSON.stringify(new URL("../train/tracker.ts", import.meta.url))};
+    import { openTracker } from ${
+    JSON.stringify(new URL("../train/open_tracker.ts", import.meta.url))
+  };
     const options = { folder: ".", runName: "r", project: "p", warn: console.warn };
     for (const trackingUri of ["http://127.0.0.1:5000", undefined]) {
       await openTracker("mlflow", { ...options, trackingUri }).catch((error) =>

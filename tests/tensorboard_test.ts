@@ -3,7 +3,8 @@ import { join } from "@std/path";
 import { GlimpseError } from "../kernels/runtime/errors.ts";
 import { crc32c } from "../train/event_file.ts";
 import { TensorBoardTracker } from "../train/tensorboard.ts";
-import { openTracker, type TrackerOptions } from "../train/tracker.ts";
+import { openTracker } from "../train/open_tracker.ts";
+import type { TrackerOptions } from "../train/tracker.ts";
 import {
   at,
   bytesAt,

@@ -1,7 +1,8 @@
 import { assert, assertEquals } from "@std/assert";
 import { join } from "@std/path";
 import { checkGrouped, groupedTrial } from "../kernels/experts/check.ts";
-import { groupedKernels, type GroupedShape } from "../kernels/experts/choose.ts";
+import { groupedKernels } from "../kernels/experts/choose.ts";
+import type { GroupedShape } from "../kernels/experts/problem.ts";
 import { readTuning, tuningPath, writeTuning } from "../data/tuning_file.ts";
 import { checkKernel } from "../kernels/matmul/check.ts";
 import {

@@ -6,7 +6,7 @@ import { UsageError } from "../kernels/runtime/errors.ts";
 import type { Precision } from "../kernels/runtime/precision.ts";
 import type { MiniMindOptions } from "../model/config.ts";
 import type { Freeze } from "./freeze.ts";
-import type { TrackerKind } from "./tracker.ts";
+import type { TrackerKind } from "./open_tracker.ts";
 
 /** Everything that a training run is told. */
 export interface RunSettings {

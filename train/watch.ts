@@ -11,7 +11,8 @@ import type { Progress, ProgressReport } from "./progress.ts";
 import { reportHtml, type ReportSample } from "./report.ts";
 import type { Recall } from "./retrieval.ts";
 import { runName, type RunSettings } from "./settings.ts";
-import { openTracker, type RunEnd, type Tracker } from "./tracker.ts";
+import { openTracker } from "./open_tracker.ts";
+import type { RunEnd, Tracker } from "./tracker.ts";
 import type { ValidationResult } from "./validation.ts";
 import { uploadHint } from "./wandb_hint.ts";
 

@@ -10,7 +10,8 @@ import type { Choice } from "../matmul/choose.ts";
 import type { Gpu } from "../runtime/gpu.ts";
 import type { Precision } from "../runtime/precision.ts";
 import { range } from "../runtime/wgsl.ts";
-import { groupedKernels, type GroupedShape } from "./choose.ts";
+import { groupedKernels } from "./choose.ts";
+import type { GroupedShape } from "./problem.ts";
 import { type GroupedFamily, groupedProduct } from "./product.ts";
 
 /** A grouped product of random operands. Its experts share the tiles evenly, all but the last, which is not used. */

@@ -1,23 +1,8 @@
-import {
-  type Choice,
-  kernelName,
-  type Kernels,
-  LARGE,
-  productClass,
-  type ProductShape,
-} from "../matmul/choose.ts";
+import { type Choice, kernelName, type Kernels, LARGE, productClass } from "../matmul/choose.ts";
 import type { Gpu } from "../runtime/gpu.ts";
-import type { ExpertGroups } from "./routing.ts";
+import type { GroupedShape } from "./problem.ts";
 import { softwareTakesGrouped } from "./software.ts";
 import { tiledSide } from "./tiled.ts";
-
-/** What of a grouped product its kernel is chosen by; m, for `TN` k, is the rows of all tiles. */
-export interface GroupedShape extends ProductShape {
-  /** Number of experts. */
-  readonly experts: number;
-  /** Rows of a tile. */
-  readonly tile: ExpertGroups["tile"];
-}
 
 /** Multiplications below which the software adapter's large kernel does not earn its seconds of compilation. */
 const WORTH_COMPILING = 2 ** 22;

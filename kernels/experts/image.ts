@@ -1,9 +1,7 @@
 import { blockCounts, blockKernel, blockParams } from "../matmul/block.ts";
-import { BLOCK_SIDE } from "../matmul/image.ts";
 import { blockFor, imageLefts } from "../matmul/image_product.ts";
 import { rowCount, rowKernel } from "../matmul/image_row.ts";
 import { additions, type ProductPart } from "../matmul/problem.ts";
-import type { Tensor } from "../runtime/tensor.ts";
 import { type GroupedProduct, tableOf } from "./problem.ts";
 import { ROWS_OF_TILES, TABLE } from "./software.ts";
 
@@ -15,11 +13,6 @@ const ROW_OF_TILE: ProductPart = {
   code: `let strip = workgroup.x; let row = workgroup.y;
   let before = min(table[row], p.experts - 1u) * p.n;`,
 };
-
-/** Whether there is an image of the experts' matrices below each other, each of them whole blocks. */
-export function isImaged({ image, rows }: Tensor, experts: number): boolean {
-  return image !== undefined && rows / experts % BLOCK_SIDE === 0;
-}
 
 /** A grouped product `NT` by the kernels of `imageProduct`; its weight must be `isImaged`. */
 export function imageGroupedProduct(product: GroupedProduct): void {

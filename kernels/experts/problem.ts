@@ -1,7 +1,8 @@
+import type { ProductShape } from "../matmul/choose.ts";
 import type { Layout } from "../matmul/problem.ts";
 import type { Precision } from "../runtime/precision.ts";
 import type { Tensor } from "../runtime/tensor.ts";
-import type { ExpertGroups } from "./routing.ts";
+import type { ExpertGroups } from "./groups.ts";
 
 /**
  * A product for every expert, of the rows that are sorted to it:
@@ -33,6 +34,14 @@ export interface GroupedProduct {
   readonly accumulate: boolean;
   /** To what the operands are rounded. */
   readonly precision: Precision;
+}
+
+/** What of a grouped product its kernel is chosen by; m, for `TN` k, is the rows of all tiles. */
+export interface GroupedShape extends ProductShape {
+  /** Number of experts. */
+  readonly experts: number;
+  /** Rows of a tile. */
+  readonly tile: ExpertGroups["tile"];
 }
 
 /**

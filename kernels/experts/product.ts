@@ -5,8 +5,8 @@ import { operandOf, type Precision, precisionOf } from "../runtime/precision.ts"
 import type { Tensor } from "../runtime/tensor.ts";
 import { groupedKernels } from "./choose.ts";
 import { groupedGemv } from "./gemv.ts";
-import { imageGroupedProduct, isImaged } from "./image.ts";
-import type { ExpertGroups } from "./routing.ts";
+import { type ExpertGroups, isImaged } from "./groups.ts";
+import { imageGroupedProduct } from "./image.ts";
 import { smallGroupedProduct } from "./small.ts";
 import { softwareGroupedProduct } from "./software.ts";
 import { tiledGroupedProduct } from "./tiled.ts";

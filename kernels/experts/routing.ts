@@ -4,31 +4,10 @@ import type { Kernel } from "../runtime/kernel.ts";
 import { operandOf } from "../runtime/precision.ts";
 import type { Tensor } from "../runtime/tensor.ts";
 import { entry, range } from "../runtime/wgsl.ts";
-import { isImaged } from "./image.ts";
+import { type ExpertGroups, isImaged, tilesOf } from "./groups.ts";
 
 /** Tokens of a block of the counting sort, one an invocation. */
 const BLOCK = 128;
-/** Choices up to which, in inference, each has a tile of one row and so a product of its own. */
-const FEW = 32;
-/** Choices for each expert up to which an image of its weights is multiplied row by row, and by 8 rows, which take about as long as one. */
-const FEW_OF_IMAGE = 2, SOME_OF_IMAGE = 32;
-/** Choices for each expert from which larger tiles earn the padding that they need. */
-const MANY = 128;
-
-/** Rows that are sorted by the expert that computes them; each expert's run is padded to whole tiles. */
-export interface ExpertGroups {
-  /** Number of experts, E. */
-  readonly experts: number;
-  /** Rows of a tile, what a workgroup of a matrix product takes. */
-  readonly tile: 1 | 8 | 32 | 64 | 128;
-  /** Tiles that are there, P / tile. Which of them are used is known on the device alone. */
-  readonly tiles: number;
-  /** The expert of each tile, or E where a tile is not used: uint32 [tiles]. */
-  readonly tileExperts: Tensor;
-  /** First tile of each expert, and the end of the last: uint32 [E + 1]. */
-  readonly firstTiles: Tensor;
-}
-
 /** Which experts compute which token, and how much each counts. It belongs to the scope in which it was made. */
 export interface Routing extends ExpertGroups {
   /** Tokens, T. */
@@ -43,32 +22,6 @@ export interface Routing extends ExpertGroups {
   readonly slots: Tensor;
   /** For each sorted row the number of its choice (token · k + rank) plus one, or 0 for padding: uint32 [P]. */
   readonly rows: Tensor;
-}
-
-/** What the experts' products are for and made by. */
-export interface GroupedUse {
-  /** Whether a tape records, so that there are products for gradients. */
-  readonly recorded: boolean;
-  /** Whether the experts' weights have images, see `isImaged`. */
-  readonly imaged: boolean;
-}
-
-/** How many tiles of how many rows there are for so many choices. */
-export function tilesOf(
-  count: number,
-  experts: number,
-  { recorded, imaged }: GroupedUse,
-): Pick<ExpertGroups, "tile" | "tiles"> {
-  const each = count / experts;
-  const long = each < MANY ? 64 : 128;
-  const tile = recorded
-    ? long
-    : imaged
-    ? each <= FEW_OF_IMAGE ? 1 : each <= SOME_OF_IMAGE ? 8 : 32
-    : count <= FEW
-    ? 1
-    : long;
-  return { tile, tiles: Math.min(count, Math.floor((count + experts * (tile - 1)) / tile)) };
 }
 
 /** How tokens choose. */

@@ -14,8 +14,7 @@ import {
 import type { Gpu } from "../runtime/gpu.ts";
 import { roundUp } from "../runtime/kernel.ts";
 import { range } from "../runtime/wgsl.ts";
-import type { GroupedShape } from "./choose.ts";
-import { type GroupedProduct, tableOf } from "./problem.ts";
+import { type GroupedProduct, type GroupedShape, tableOf } from "./problem.ts";
 
 /** How kernels declare `tableOf` a product. */
 export const TABLE = "@group(0) @binding(5) var<storage, read> table: array<u32>;";

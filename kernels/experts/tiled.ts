@@ -1,7 +1,6 @@
 import type { Layout } from "../matmul/problem.ts";
 import { type Tile, tiledKernel, type TiledPart } from "../matmul/tiled.ts";
-import type { GroupedShape } from "./choose.ts";
-import { type GroupedProduct, partOf, tableOf } from "./problem.ts";
+import { type GroupedProduct, type GroupedShape, partOf, tableOf } from "./problem.ts";
 
 /** Workgroups that occupy a large GPU. */
 const WORKGROUPS = 128;

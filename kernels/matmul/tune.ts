@@ -1,5 +1,6 @@
 import { checkGrouped, groupedTrial } from "../experts/check.ts";
-import { groupedKernels, type GroupedShape } from "../experts/choose.ts";
+import { groupedKernels } from "../experts/choose.ts";
+import type { GroupedShape } from "../experts/problem.ts";
 import type { Gpu } from "../runtime/gpu.ts";
 import { checkKernel, productTrial, TOLERANCE, trialError } from "./check.ts";
 import {
