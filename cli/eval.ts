@@ -52,12 +52,26 @@ export const options = {
 /** Options that only say how data are measured. */
 const OF_DATA = ["images_path", "rows", "compare", "out", "json"] as const;
 
+/** Options that only say how pictures are described, and of these those of chance, which is out at temperature 0. */
+const OF_PICTURES = ["image_dir", "prompt", "temperature", "top_p", "top_k"] as const;
+const OF_CHANCE: readonly string[] = Object.keys(SAMPLING);
+
 /** Describes the pictures one after the other, or measures. */
 export async function run(args: readonly string[]): Promise<number> {
   const given = parseOptions(options, args);
   const alone = given.data_path === undefined && OF_DATA.find((name) => given[name]);
   if (alone) {
     throw new UsageError(`--${alone} has no effect without --data_path; give the data too.`);
+  }
+  const lost = given.data_path !== undefined &&
+    OF_PICTURES.find((name) =>
+      given[name] !== options[name].default &&
+      !(given.temperature === 0 && OF_CHANCE.includes(name))
+    );
+  if (lost) {
+    throw new UsageError(
+      `--${lost} has no effect with --data_path, whose rows are asked and answered with the likeliest tokens; leave it out.`,
+    );
   }
   await requireFolders(given);
   return given.data_path === undefined

@@ -255,6 +255,26 @@ Deno.test("what an answer is drawn by is refused outside its range, which is nam
   }
 });
 
+Deno.test("eval refuses what has no effect beside --data_path", async () => {
+  const evaluated = (...args: string[]) =>
+    evaluate(["--root", "nowhere", "--data_path", "a.jsonl", ...args]);
+  for (
+    const [flag, value] of [["image_dir", "a"], ["prompt", "What?"], ["temperature", "1"], [
+      "top_k",
+      "9",
+    ]]
+  ) {
+    await assertRejects(
+      () => evaluated(`--${flag}`, value!),
+      UsageError,
+      `--${flag} has no effect with --data_path`,
+    );
+  }
+  const folder = "There is no folder nowhere";
+  await assertRejects(() => evaluated(), GlimpseError, folder);
+  await assertRejects(() => evaluated("--temperature", "0", "--top_k", "1"), GlimpseError, folder);
+});
+
 Deno.test("weights that are given by their file are refused with how they are named", () => {
   assertEquals(weightPath("out", "a/sft_vlm", 64, true), join("out", "a", "sft_vlm_64_moe.pth"));
   assertThrows(
