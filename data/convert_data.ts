@@ -38,6 +38,7 @@ export interface ConvertDataOptions {
  */
 export async function convertData(options: ConvertDataOptions): Promise<number> {
   using rows = openRows(options.from);
+  if (rows.length === 0) throw new DataError(`The data file ${rows.path} has no rows.`);
   using pictures = openPictures(options.images);
   const content = options.to.endsWith(".parquet")
     ? parquetChunks(rows, pictures, options)

@@ -138,6 +138,7 @@ const REASONS: Readonly<Record<string, string>> = {
   ENOTDIR: "a part of its path is not a folder",
   EEXIST: "a file stands where a folder should be",
   EROFS: "the file system is read-only",
+  ENAMETOOLONG: "its name is too long",
   ENOSPC: "the disk is full; free some space and try again",
   EDQUOT: "the disk quota is used up; free some space and try again",
   EFBIG: "the file would be larger than allowed",

@@ -62,7 +62,7 @@ const QUESTIONS: readonly [string, string][] = [
  * Makes the folder, unless it is there already.
  *
  * @param force Writes over what is there.
- * @throws {UsageError} Some of its files are there and others are not.
+ * @throws {UsageError} Some of its files are there and others are not, or they are another sample's.
  */
 export async function makeSampleFolder(
   root: string,
@@ -73,16 +73,26 @@ export async function makeSampleFolder(
   const files = [...contents.keys()];
   const present = await Array.fromAsync(files, exists);
   const found = files.filter((_, i) => present[i]);
-  if (!force && found.length === files.length) return { files, written: false };
-  if (!force && found.length > 0) {
+  const whole = found.length === files.length;
+  const [other] = whole ? await Array.fromAsync(differing(contents)) : found;
+  if (!force && other !== undefined) {
     throw new UsageError(
-      `${
-        found[0]
-      } is there already and would be overwritten; name another folder, or give --force.`,
+      `${other} is there already and would be overwritten; name another folder, or give --force.`,
     );
   }
+  if (!force && whole) return { files, written: false };
   for (const [path, content] of contents) await writeFileAtomic(path, await content());
   return { files, written: true };
+}
+
+/** Rows and configurations that are not this sample's. */
+async function* differing(
+  contents: ReadonlyMap<string, () => Content | Promise<Content>>,
+): AsyncGenerator<string> {
+  for (const [path, content] of contents) {
+    if (!/\.jsonl?$/.test(path)) continue;
+    if (await content() !== await Deno.readTextFile(path)) yield path;
+  }
 }
 
 /** Each file's path and what makes its content. */

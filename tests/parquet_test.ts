@@ -171,5 +171,8 @@ Deno.test("pictures without names get those of their contents; several in a row 
     toImages,
   };
   await assertRejects(() => convertData(several), DataError, "a row with 2 pictures");
+  const none = { ...several, from: join(folder, "none.jsonl") };
+  await Deno.writeTextFile(none.from, "\n");
+  await assertRejects(() => convertData(none), DataError, "none.jsonl has no rows.");
   assert(![...Deno.readDirSync(folder)].some(({ name }) => name.includes("c.parquet")));
 });

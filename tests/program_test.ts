@@ -109,6 +109,10 @@ Deno.test("what the system refuses is no bug", async () => {
     describeError(full).text,
     "error: The disk is full; free some space and try again.",
   );
+  const long = Object.assign(new Error("File name too long (os error 36)"), {
+    code: "ENAMETOOLONG",
+  });
+  assertEquals(describeError(long).text, "error: Its name is too long.");
   const other = Object.assign(new Error("Too many links (os error 31)"), { code: "EMLINK" });
   assertEquals(describeError(other).text, "error: Too many links (os error 31)");
   const forbidden = new Deno.errors.NotCapable("Requires net access");

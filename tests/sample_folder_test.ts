@@ -116,6 +116,18 @@ Deno.test("files that are there are kept, unless told otherwise", async () => {
   await inTempFolder(async (root) => {
     const { files } = await makeSampleFolder(root, SIZES);
     assertEquals(await makeSampleFolder(root, SIZES), { files, written: false });
+    for (
+      const [other, name] of [
+        [{ ...SIZES, rows: 4 }, "dataset/pretrain_data.jsonl"],
+        [{ ...SIZES, visionHiddenSize: 128 }, `${CLIP}/config.json`],
+      ] as const
+    ) {
+      await assertRejects(
+        () => makeSampleFolder(root, other),
+        UsageError,
+        `${join(root, name)} is there already`,
+      );
+    }
 
     const data = join(root, "dataset/pretrain_data.jsonl");
     await writeFileAtomic(data, "mine\n");
