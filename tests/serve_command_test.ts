@@ -29,8 +29,26 @@ Deno.test({
   },
 });
 
+/** Changes a JSON file. */
+async function edit(path: string, change: (json: Record<string, unknown>) => void): Promise<void> {
+  const json = JSON.parse(await Deno.readTextFile(path));
+  change(json);
+  await Deno.writeTextFile(path, JSON.stringify(json));
+}
+
+/** Lets a folder's model answer without an end, which random weights come to by chance. */
+async function answerForEver(dir: string): Promise<void> {
+  const end = { id: 6399, content: "<never said>", special: true };
+  await edit(
+    join(dir, "model/tokenizer.json"),
+    ({ added_tokens }) => (added_tokens as unknown[]).push(end),
+  );
+  await edit(join(dir, "model/tokenizer_config.json"), (json) => json.eos_token = end.content);
+}
+
 folderTest("one signal lets answers end, a second one stops at once", async (dir) => {
   await Deno.copyFile(join(dir, "out/llm_64.pth"), join(dir, "out/sft_vlm_64.pth"));
+  await answerForEver(dir);
   for (const signal of STOP_SIGNALS) {
     for (const times of [1, 2]) {
       const args = ["--root", dir, "--hidden_size", "64", "--port", "0", "--context", "8192"];

@@ -437,7 +437,7 @@ leakFreeTest(
     await using served = serve(gpu, {}, { slots: 1, capacity: 1000 });
     const { client, url } = served;
     using idle = await idleConnection(url);
-    const stream = await client.chat.completions.create({ ...BASE, max_tokens: 200, stream: true });
+    const stream = await client.chat.completions.create({ ...BASE, max_tokens: 900, stream: true });
     const iterator = stream[Symbol.asyncIterator]();
     await iterator.next();
     const waits = client.chat.completions.create(BASE);
