@@ -14,6 +14,7 @@ import { sumInHalf } from "../train/half_sum.ts";
 import type { Overlap } from "./gradient_sums_rank.ts";
 import type { StepMetrics } from "../train/metrics.ts";
 import { openCommunicator, startedByMpi } from "../train/mpi.ts";
+import { median } from "./support/statistics.ts";
 
 const SIZES = [2 ** 10, 2 ** 14, 2 ** 18, 2 ** 22, 2 ** 24]; // bytes of float32
 const BATCH = 4;
@@ -25,10 +26,6 @@ interface Sum {
   single: number;
   /** The same, sent in half precision. */
   half: number;
-}
-
-function median(values: readonly number[]): number {
-  return values.toSorted((a, b) => a - b)[values.length >> 1]!;
 }
 
 /** What a rank does: measures sums, and the first one prints them. */

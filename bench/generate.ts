@@ -20,6 +20,7 @@ import { measureDevice } from "../kernels/measure.ts";
 import { Gpu } from "../kernels/runtime/gpu.ts";
 import { clipVisionConfig, miniMindConfig, pictureTokens } from "../model/config.ts";
 import { Contestant } from "./support/contestant.ts";
+import { median } from "./support/statistics.ts";
 import { writeModel } from "./support/transformers_folder.ts";
 
 interface Answer {
@@ -69,10 +70,6 @@ const vision = pictures.some((count) => count > 0)
 const cases = numbers(given.batches).flatMap((batch) =>
   numbers(given.contexts).flatMap((context) => pictures.map((shown) => ({ batch, context, shown })))
 );
-
-function median(values: number[]): number {
-  return values.sort((a, b) => a - b)[Math.floor(values.length / 2)]!;
-}
 
 async function copySpeed(): Promise<number> {
   using gpu = await Gpu.open(given.device);

@@ -14,6 +14,7 @@ import { parseArgs } from "node:util";
 import { formatBytes } from "../kernels/runtime/memory.ts";
 import { makeOriginalFolder } from "../tests/support/original_folder.ts";
 import { Contestant } from "./support/contestant.ts";
+import { median } from "./support/statistics.ts";
 
 interface Step {
   seconds: number;
@@ -94,10 +95,6 @@ function contestants(stage: string): StepContestant[] {
     glimpse("Glimpse"),
     ...stage === "pretrain" ? [glimpse("Glimpse, from the second epoch", "--cached")] : [],
   ];
-}
-
-function median(values: number[]): number {
-  return values.sort((a, b) => a - b)[Math.floor(values.length / 2)]!;
 }
 
 function table(all: readonly StepContestant[]): string {

@@ -1,6 +1,7 @@
 /** A model of the real size on random weights, and a training step of it. */
 import { startTape } from "../../kernels/elementwise.ts";
 import type { Gpu } from "../../kernels/runtime/gpu.ts";
+import type { Precision } from "../../kernels/runtime/precision.ts";
 import type { Tensor } from "../../kernels/runtime/tensor.ts";
 import { type Batch, packSamples, type Sample } from "../../model/batch.ts";
 import {
@@ -10,6 +11,7 @@ import {
   miniMindConfig,
   patchCount,
 } from "../../model/config.ts";
+import type { Quantization } from "../../model/parameters.ts";
 import { Random } from "../../model/random.ts";
 import { Vlm } from "../../model/vlm.ts";
 import { trainPolicy } from "../../train/freeze.ts";
@@ -51,10 +53,19 @@ export function sampleOf(index: number, length: number, answer: number, random: 
   return { index, ids, mask, pictureStarts: [START], pictures: [picture] };
 }
 
+/** How weights are kept. */
+export interface WeightFormat {
+  /** The operands of matrix products; float32 unless given. */
+  readonly precision?: Precision | undefined;
+  /** The language model's linear layers, if not so. */
+  readonly quantization?: Quantization | undefined;
+}
+
 /** CLIP ViT-B/16 and a MiniMind language model, random. */
 export function randomVlm(
   gpu: Gpu,
   { stage, hiddenSize, layers, moe }: Pick<Workload, "stage" | "hiddenSize" | "layers" | "moe">,
+  { precision, quantization }: WeightFormat = {},
 ): Vlm {
   const language = miniMindConfig({
     hidden_size: hiddenSize,
@@ -68,7 +79,8 @@ export function randomVlm(
     imageStd: [0.26862954, 0.26130258, 0.27577711] as const,
   };
   const train = trainPolicy(stage === "sft" ? 0 : 1, layers);
-  const vlm = new Vlm(gpu, config, stage === "decode" ? undefined : train);
+  const trained = stage === "decode" ? undefined : train;
+  const vlm = new Vlm(gpu, config, trained, precision, quantization);
   const random = new Random(0);
   vlm.parameters.initialize(random);
   vlm.visionParameters.initialize(random);

@@ -13,7 +13,8 @@ import { ImageProcessor } from "../../model/image_processor.ts";
 import { readVlm } from "../../model/load_vlm.ts";
 import { Random } from "../../model/random.ts";
 import { ENGINE_DEFAULTS } from "../../serve/engine.ts";
-import { type Picture, PictureStore } from "../../serve/picture_store.ts";
+import { PictureStore } from "../../serve/picture_store.ts";
+import { drawnPicture } from "../support/drawn_picture.ts";
 
 const { values: given, positionals } = parseArgs({
   allowPositionals: true,
@@ -62,18 +63,13 @@ interface Request {
   seed: number;
 }
 
-function draw(number: number): Picture {
-  const pixels = Uint8Array.from(
-    { length: 3 * processor.size ** 2 },
-    (_, i) => i * (2 * number + 3) % 65521 % 256,
-  );
-  return { key: `${number}`, pixels };
-}
-
 async function answer({ batch, context, tokens, pictures, seed }: Request) {
   const seen = pictures * vlm.tokensPerPicture;
   using decoder = new BatchDecoder(vlm, batch, context + seen + tokens);
-  const shown = Array.from({ length: batch * pictures }, (_, i) => draw(seed + i));
+  const shown = Array.from(
+    { length: batch * pictures },
+    (_, i) => drawnPicture(seed + i, processor.size),
+  );
   const start = performance.now(), cpu = process.cpuUsage();
   const sequences = Array.from({ length: batch }, (_, row) => {
     const text = Array.from({ length: context }, (_, i) => 100 + (i * 7919 + row * 104729) % 6300);
