@@ -14,11 +14,9 @@ import type { Engine } from "./engine.ts";
 import { ApiError, asApiError, queueFull } from "./errors.ts";
 import type { FileStore } from "./files.ts";
 import { questionsOf } from "./questions.ts";
+import { inTime } from "./in_time.ts";
 import { type ChatRequest, chatRequest } from "./schema.ts";
 import type { ServerMetrics } from "./server_metrics.ts";
-
-/** Milliseconds in which a request's body must have come. */
-const BODY_MS = 60_000;
 
 /** The model under a name. */
 export function engineOf(models: ReadonlyMap<string, Engine>, name: string): Engine {
@@ -73,7 +71,12 @@ export class ChatRoute {
     const cancel = (): void => answers.forEach((answer) => answer.cancel());
     signal.addEventListener("abort", cancel);
     if (signal.aborted) cancel();
-    return request.stream ? this.#stream(c, asked) : c.json(await whole(asked));
+    if (request.stream) return this.#stream(c, asked);
+    try {
+      return c.json(await whole(asked));
+    } finally {
+      cancel(); // when one has failed, nobody wants the others
+    }
   }
 
   /** Reads a request and asks what it asks. */
@@ -143,7 +146,8 @@ export class ChatRoute {
               logprobs ? logprobsObject(tokens, tokenizer) : null,
             );
           }
-          await say(i, {}, answers[i]!.finish);
+          const { finish } = answers[i]!;
+          if (finish !== "cancelled") await say(i, {}, finish);
         }));
         if (stream_options?.include_usage) {
           await send({ ...chunkObject(head, []), usage: usageOf(answers) });
@@ -177,15 +181,11 @@ async function readJson(request: Request): Promise<unknown> {
   if (!/^application\/json\b/i.test(request.headers.get("content-type") ?? "")) {
     throw new ApiError(415, "The content type must be application/json.");
   }
-  const { promise: late, reject } = Promise.withResolvers<never>();
-  const timer = setTimeout(() => reject(new ApiError(408, "The request did not come.")), BODY_MS);
   try {
-    return await Promise.race([request.json(), late]);
+    return await inTime(request.json());
   } catch (error) {
     if (error instanceof ApiError) throw error;
     const why = error instanceof SyntaxError ? "is not JSON" : "broke off";
     throw new ApiError(400, `The request ${why}.`);
-  } finally {
-    clearTimeout(timer);
   }
 }

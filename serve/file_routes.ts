@@ -1,6 +1,7 @@
 import type { Hono } from "hono";
 import { ApiError } from "./errors.ts";
 import { fileObject, type FileStore } from "./files.ts";
+import { inTime } from "./in_time.ts";
 import { tooLarge } from "./pictures.ts";
 
 /** What becomes of files that clients leave. */
@@ -23,9 +24,11 @@ export function fileRoutes(hono: Hono, { files, maxBytes, check }: FileRouteOpti
     });
   };
   hono.post("/v1/files", async (c) => {
-    const form = await c.req.formData().catch(() => {
-      throw new ApiError(400, "A file must be sent as multipart/form-data.");
-    });
+    const form = await inTime(
+      c.req.formData().catch(() => {
+        throw new ApiError(400, "A file must be sent as multipart/form-data.");
+      }),
+    );
     const file = form.get("file");
     if (!(file instanceof File)) {
       throw new ApiError(400, "The form has no file in the field file.", { param: "file" });
@@ -35,7 +38,11 @@ export function fileRoutes(hono: Hono, { files, maxBytes, check }: FileRouteOpti
     const bytes = await file.bytes();
     await check(bytes);
     const kept = files.add(file.name, typeof purpose === "string" ? purpose : "", bytes);
-    return c.json(fileObject(kept));
+    if (files.get(kept.id)) return c.json(fileObject(kept));
+    throw new ApiError(413, `No file of ${bytes.length} bytes can be kept here (--files_mb).`, {
+      param: "file",
+      code: "file_too_large",
+    });
   });
   hono.get(
     "/v1/files",

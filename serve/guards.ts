@@ -44,7 +44,8 @@ export function knownOrigin(origins: readonly string[]): MiddlewareHandler {
     }
     if (c.req.method === "OPTIONS" && isNamed) {
       c.header("access-control-allow-methods", "GET, POST, DELETE");
-      c.header("access-control-allow-headers", "authorization, content-type");
+      const asked = c.req.header("access-control-request-headers");
+      c.header("access-control-allow-headers", asked ?? "authorization, content-type");
       c.header("access-control-max-age", "600");
       c.status(204);
       c.res = c.body(null);

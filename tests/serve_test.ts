@@ -1,12 +1,14 @@
 import { assert, assertEquals, assertRejects, assertThrows } from "@std/assert";
 import { join } from "@std/path";
 import OpenAI from "openai";
+import { OutOfMemoryError } from "../kernels/runtime/errors.ts";
 import type { Gpu } from "../kernels/runtime/gpu.ts";
 import { Answer } from "../serve/answer.ts";
 import { Engine, type EngineOptions } from "../serve/engine.ts";
 import { App, type AppOptions } from "../serve/app.ts";
 import { ApiError } from "../serve/errors.ts";
 import { isAllowed } from "../serve/fetch_picture.ts";
+import { inTime } from "../serve/in_time.ts";
 import { chatRequest } from "../serve/schema.ts";
 import { startServer } from "../serve/server.ts";
 import { gpuTest, leakFreeTest } from "./support/gpu.ts";
@@ -304,6 +306,42 @@ gpuTest("errors are in OpenAI's form and name what is wrong", async (gpu) => {
   assertEquals(served.log, []);
 });
 
+gpuTest("a file for which there is no room is refused", async (gpu) => {
+  await using served = serve(gpu, { fileBytes: 0 });
+  const file = new File([await Deno.readFile(join(PICTURES, "tiny.png"))], "tiny.png");
+  const error = await served.client.files.create({ file, purpose: "vision" }).catch((e) => e);
+  assertEquals([error.status, error.code, error.param], [413, "file_too_large", "file"]);
+});
+
+gpuTest("when one of several choices fails the others are given up", async (gpu) => {
+  await using served = serve(gpu, {}, { slots: 2, capacity: 1000 });
+  const { client, engine } = served;
+  const { ask } = engine;
+  for (const stream of [false, true]) {
+    const asked: Answer[] = [];
+    engine.ask = (question) => {
+      asked.push(ask.call(engine, question));
+      if (asked.length === 2) asked[1]!.fail(new OutOfMemoryError("no memory"));
+      return asked.at(-1)!;
+    };
+    const request = { ...BASE, max_tokens: 900, n: 2, stream };
+    const error = await client.chat.completions.create(request).then(
+      async (answer) => {
+        for await (const _ of answer as AsyncIterable<unknown>);
+      },
+    ).catch((e) => e);
+    assertEquals(error.code, "out_of_memory");
+    await engine.drain();
+    assert(asked[0]!.completionTokens < 900, "it went on");
+  }
+});
+
+Deno.test("a request whose body does not come is given up", async () => {
+  assertEquals(await inTime(Promise.resolve(1), 1000), 1);
+  const error = await assertRejects(() => inTime(new Promise(() => {}), 1), ApiError);
+  assertEquals(error.status, 408);
+});
+
 gpuTest("a picture with too many pixels is refused", async (gpu) => {
   await using served = serve(gpu, {}, { maxPixels: 300 });
   const messages = [{
@@ -349,11 +387,17 @@ gpuTest("keys, origins and host names are checked", async (gpu) => {
   const friend = await post(url, BASE, { ...auth, origin: "https://friend.example" });
   assertEquals(friend.status, 200);
   assertEquals(friend.headers.get("access-control-allow-origin"), "https://friend.example");
+  const asked = "authorization,content-type,x-stainless-lang"; // OpenAI's client tells of itself
   const preflight = await fetch(`${url}/v1/chat/completions`, {
     method: "OPTIONS",
-    headers: { origin: "https://friend.example", "access-control-request-method": "POST" },
+    headers: {
+      origin: "https://friend.example",
+      "access-control-request-method": "POST",
+      "access-control-request-headers": asked,
+    },
   });
   assertEquals(preflight.status, 204);
+  assertEquals(preflight.headers.get("access-control-allow-headers"), asked);
   const foreignName = await Deno.connect({
     hostname: "127.0.0.1",
     port: Number(new URL(url).port),
