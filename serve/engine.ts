@@ -211,19 +211,18 @@ export class Engine implements AsyncDisposable {
     this.#loop = undefined;
   }
 
-  /** Ends by an error whom it concerns: those for whose prompts, or else for whose tokens, memory lacked; or all. */
+  /** Ends all by an error; where memory lacked, the longest of those that were being read, or else that run. */
   #fail(error: unknown): void {
-    const running = [...this.#running];
-    const reading = running.filter(([{ started }]) => !started);
-    const some = reading.length > 0 ? reading : running;
-    const isMemory = error instanceof OutOfMemoryError && !this.#isBroken(error);
-    for (const [sequence, answer] of isMemory ? some : running) {
+    const isBroken = this.#isBroken(error);
+    if (isBroken) this.fault = error;
+    const running = [...this.#running].sort(([a], [b]) => b.ids.length - a.ids.length);
+    const longest = running.find(([{ started }]) => !started) ?? running[0];
+    const one = error instanceof OutOfMemoryError && !isBroken && longest;
+    for (const [sequence, answer] of one ? [one] : running) {
       this.#leave(sequence);
       answer.fail(error);
     }
-    if (isMemory && some.length > 0) return;
-    if (this.#isBroken(error)) this.fault = error;
-    for (const { answer } of this.#waiting.splice(0)) answer.fail(error);
+    if (!one) { for (const { answer } of this.#waiting.splice(0)) answer.fail(error); }
   }
 
   /** Whether the device works no more after an error; one that refused a tensor that is too large does. */

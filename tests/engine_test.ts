@@ -222,6 +222,23 @@ leakFreeTest(
 );
 
 leakFreeTest(
+  "of prompts that are read together the longest fails for which memory lacks",
+  async (gpu) => {
+    using model = tinyChatModel(gpu);
+    await using engine = new Engine(model, { slots: 4, capacity: 400 });
+    const short = [shown([1]), question("a", { maxNewTokens: 3 }), question("b")];
+    const ask = (asked: readonly Question[]) =>
+      Promise.all(asked.map((one) => textOf(engine.ask(one)).catch((error) => error.name)));
+    gpu.resetPeak();
+    const alone = await ask(short);
+    using _limit = memoryLimit(gpu, gpu.memory.peak);
+    const [first, ...rest] = short;
+    const long = question("x".repeat(300));
+    assertEquals(await ask([first!, long, ...rest]), alone.toSpliced(1, 0, "OutOfMemoryError"));
+  },
+);
+
+leakFreeTest(
   "wherever memory lacks, nobody waits for ever, and the engine goes on",
   async (gpu) => {
     using model = tinyChatModel(gpu);
