@@ -2,6 +2,7 @@ import { assert, assertEquals } from "@std/assert";
 import { type Batch, packSamples } from "../model/batch.ts";
 import { AdamW } from "../train/optimizer.ts";
 import { Trainer } from "../train/trainer.ts";
+import { useClock } from "./support/clock.ts";
 import { goldenVlm } from "./support/golden.ts";
 import { gpuTest } from "./support/gpu.ts";
 
@@ -29,6 +30,8 @@ for (
   gpuTest(
     `${what}: a step is one submission, and binds what the steps before bound`,
     async (gpu) => {
+      let clock = 0;
+      using _ = useClock(() => clock += 1000); // by the time they take steps are read, several at once or each
       using vlm = await goldenVlm(gpu, name, 0);
       using optimizer = new AdamW(gpu, vlm.groups, { clip: 1 });
       using trainer = new Trainer(vlm, optimizer, {

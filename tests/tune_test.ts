@@ -22,6 +22,7 @@ import { checkRules, holds, tuneProducts } from "../kernels/matmul/tune.ts";
 import { chooseAdapter, openDevice } from "../kernels/runtime/adapter.ts";
 import { Gpu } from "../kernels/runtime/gpu.ts";
 import { keepKernels } from "../train/start.ts";
+import { useClock } from "./support/clock.ts";
 import { gpuTest } from "./support/gpu.ts";
 import { seeded } from "./support/seeded.ts";
 
@@ -30,12 +31,6 @@ const GEMV: ProductShape = { layout: "NT", m: 3, n: 68, k: 32, precision: "float
 /** A device of a test's own, to be meddled with. */
 async function ownGpu(): Promise<Gpu> {
   return await Gpu.open(Deno.env.get("GLIMPSE_DEVICE") ?? "gpu");
-}
-
-/** Puts another clock in the place of `performance.now`, until it is disposed of. */
-function stopClock(now: () => number): Disposable {
-  performance.now = now;
-  return { [Symbol.dispose]: () => void Reflect.deleteProperty(performance, "now") };
 }
 
 /** The choice for a product of a shape on a device. */
@@ -95,7 +90,7 @@ Deno.test("a kernel is preferred to the rule's where it is faster by the margin"
   using gpu = await ownGpu();
   const run = gpu.run.bind(gpu);
   let clock = 0; // goes with what is run, whatever else this machine does
-  using _ = stopClock(() => clock);
+  using _ = useClock(() => clock);
   gpu.run = (kernel, ...rest) => {
     clock += kernel.name.startsWith("matmul_gemv") ? 300 : 1;
     run(kernel, ...rest);
