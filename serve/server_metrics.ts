@@ -1,4 +1,4 @@
-import type { ServedModel } from "./app.ts";
+import type { ServedModel } from "./app_options.ts";
 import { type Counter, type Histogram, type Labels, Metrics } from "./metrics.ts";
 
 /** What a server counts. */
