@@ -93,7 +93,7 @@ export function expertShapes(
     const choices = count * config.num_experts_per_tok;
     const { tile, tiles } = tilesOf(choices, experts, {
       recorded: trains !== "nothing",
-      imaged: false,
+      imaged: undefined,
     });
     const rows = tile * tiles;
     if (tile < 64) return [];

@@ -193,7 +193,13 @@ for (const dtype of ["float32", "float16", "bfloat16", "q8"] as const) {
     const experts = 3, before = gpu.memory.live;
     for (
       const [tokens, n, k, tile, isKnown] of [
-        ...[[3, 32, 32, 1, true], [7, 96, 160, 8, true], [130, 32, 64, 32, true]],
+        ...[[3, 32, 32, 1, true], [13, 96, 160, 8, true], [
+          6,
+          32,
+          32,
+          dtype === "float32" ? 8 : 1,
+          true,
+        ], [130, 32, 64, 32, true]],
         ...[[32, 96, 160, 1, false], [40, 64, 96, 64, false], [390, 32, 32, 128, false]],
         ...[[7, 36, 32, 1, true], [40, 36, 32, 64, true]], // of 36 columns no expert's blocks are whole
       ] as const

@@ -1,10 +1,12 @@
 import { BLOCK_SIDE } from "../matmul/image.ts";
-import type { Tensor } from "../runtime/tensor.ts";
+import type { Dtype, Tensor } from "../runtime/tensor.ts";
 
 /** Choices up to which, in inference, each has a tile of one row and so a product of its own. */
 const FEW = 32;
-/** Choices for each expert up to which an image of its weights is multiplied row by row, and by 8 rows, which take about as long as one. */
-const FEW_OF_IMAGE = 2, SOME_OF_IMAGE = 32;
+/** Choices for each expert from which an image of its weights is multiplied by tiles of 8 rows: later where a row's numbers are fewer bytes. */
+const SOME_OF_IMAGE = 2, SOME_OF_SHORT = 4;
+/** The same for tiles of 32. */
+const MANY_OF_IMAGE = 33;
 /** Choices for each expert from which larger tiles earn the padding that they need. */
 const MANY = 128;
 
@@ -31,8 +33,8 @@ export function isImaged({ image, rows }: Tensor, experts: number): boolean {
 export interface GroupedUse {
   /** Whether a tape records, so that there are products for gradients. */
   readonly recorded: boolean;
-  /** Whether the experts' weights have images, see `isImaged`. */
-  readonly imaged: boolean;
+  /** What kind of numbers the experts' weights are, where these have images, see `isImaged`. */
+  readonly imaged: Dtype | undefined;
 }
 
 /** How many tiles of how many rows there are for so many choices. */
@@ -46,7 +48,11 @@ export function tilesOf(
   const tile = recorded
     ? long
     : imaged
-    ? each <= FEW_OF_IMAGE ? 1 : each <= SOME_OF_IMAGE ? 8 : 32
+    ? each < (imaged === "float32" ? SOME_OF_IMAGE : SOME_OF_SHORT)
+      ? 1
+      : each < MANY_OF_IMAGE
+      ? 8
+      : 32
     : count <= FEW
     ? 1
     : long;

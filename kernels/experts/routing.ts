@@ -56,9 +56,10 @@ export function routeTokens(scores: Tensor, options: RoutingOptions): Routing {
   }
   const normalized = normalize && choices > 1;
   const count = tokens * choices;
+  const operands = read?.map(operandOf);
   const { tile, tiles } = tilesOf(count, experts, {
     recorded: gpu.tape !== undefined,
-    imaged: read?.every((weight) => isImaged(operandOf(weight), experts)) ?? false,
+    imaged: operands?.every((one) => isImaged(one, experts)) ? operands[0]?.dtype : undefined,
   });
   const uint32 = (shape: readonly number[]) => gpu.empty(shape, "uint32", "routing");
   const blocks = Math.ceil(tokens / BLOCK);
