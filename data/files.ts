@@ -115,7 +115,10 @@ export async function requireWritable(folder: string): Promise<void> {
 }
 
 async function exists(path: string): Promise<boolean> {
-  return await Deno.lstat(path).then(() => true, () => false);
+  return await Deno.lstat(path).then(
+    () => true,
+    (error) => !(error instanceof Deno.errors.NotFound),
+  );
 }
 
 async function* chunksOf(

@@ -148,3 +148,13 @@ inFolder(
     assertEquals(names(folder), ["a", "file"]);
   },
 );
+
+Deno.test({
+  name: "a folder that may be written to but not looked at stays, though it is empty",
+  permissions: { write: true, read: false },
+  async fn() {
+    const folder = await Deno.makeTempDir();
+    await requireWritable(folder);
+    await Deno.remove(folder);
+  },
+});

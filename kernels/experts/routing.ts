@@ -8,6 +8,7 @@ import { type ExpertGroups, isImaged, tilesOf } from "./groups.ts";
 
 /** Tokens of a block of the counting sort, one an invocation. */
 const BLOCK = 128;
+
 /** Which experts compute which token, and how much each counts. It belongs to the scope in which it was made. */
 export interface Routing extends ExpertGroups {
   /** Tokens, T. */
