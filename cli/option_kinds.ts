@@ -1,6 +1,7 @@
 /** The kinds of command-line options: how each reads its text, and what it is called in `--help`. */
 
 import { UsageError } from "../kernels/runtime/errors.ts";
+import { WEIGHT_ENDING } from "../train/settings.ts";
 
 /** What is said about an option, whatever its kind. `D` is the type of its default. */
 export interface OptionSpec<D> {
@@ -71,7 +72,7 @@ export function text<D extends string | undefined>(
 /** A name for what is written, to which folder and ending are added, and which does not lead out of that folder. */
 export function fileName<D extends string | undefined>(spec: OptionSpec<D>): Option<string | D> {
   return option<string, D>("NAME", spec, (value, name) => {
-    if (!/^\s*$|^\.\.?$|[\\/\p{Cc}]|\.pth$/u.test(value)) return value;
+    if (!/^\s*$|^\.\.?$|[\\/\p{Cc}]/u.test(value) && !WEIGHT_ENDING.test(value)) return value;
     throw new UsageError(
       `${name} must be a name without folder and ending, but is ${JSON.stringify(value)}.`,
     );

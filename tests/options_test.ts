@@ -173,6 +173,9 @@ Deno.test("a name for files stays in its folder", () => {
       "a\n",
       "out/sft_vlm_512.pth",
       "x.pth",
+      "x.pt",
+      "x.bin",
+      "x.safetensors",
     ]
   ) {
     assertThrows(

@@ -130,13 +130,16 @@ export interface RunResult {
   readonly report: string;
 }
 
+/** How names of weight files end, and what is saved may not, since its ending is added. */
+export const WEIGHT_ENDING = /\.(pth|pt|bin|safetensors)$/;
+
 /**
  * The name of a weight file: `{name}_{hidden}[_moe].pth`.
  *
  * @throws {UsageError} where the name is a file's already.
  */
 export function weightPath(folder: string, name: string, hidden: number, moe: boolean): string {
-  if (/\.(pth|pt|bin|safetensors)$/.test(name)) {
+  if (WEIGHT_ENDING.test(name)) {
     throw new UsageError(
       `Weights are given by a name such as sft_vlm for out/sft_vlm_512.pth, to which folder (--save_dir), size ` +
         `(--hidden_size) and ending are added, but here it is ${name}.`,
