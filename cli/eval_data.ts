@@ -2,9 +2,9 @@
 
 import { basename } from "@std/path";
 import { VlmDataset } from "../data/dataset.ts";
+import { requireWritable } from "../data/files.ts";
 import { loadClipConfig, loadImageProcessor, loadTokenizer } from "../data/model_folder.ts";
 import { openGpu } from "../data/open_gpu.ts";
-import { requireWritable } from "../data/files.ts";
 import { spreadRows } from "../data/order.ts";
 import { picturesBeside } from "../data/picture_source.ts";
 import { UsageError } from "../kernels/runtime/errors.ts";

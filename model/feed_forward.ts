@@ -76,7 +76,7 @@ export function feedForward(
   const options = {
     choices: config.num_experts_per_tok,
     normalize: config.norm_topk_prob,
-    weights: [gateUp, down],
+    matrices: [gateUp, down],
   };
   using scope = h.gpu.scope();
   let x = rmsNorm(h, norm.gain, norm.eps);

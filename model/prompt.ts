@@ -64,7 +64,7 @@ export function encodePrompt(
   const imageRows: number[] = [];
   let run = "";
   const flush = (): void => {
-    for (const id of tokenizer.encode(run, { special: false })) ids.push(id); // a call takes fewer arguments
+    for (const id of tokenizer.encode(run, { special: false })) ids.push(id); // too many for the arguments of one call
     run = "";
   };
   for (const piece of hidden.pieces(text)) {

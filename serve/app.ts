@@ -3,7 +3,7 @@ import { HTTPException } from "hono/http-exception";
 import { APP_DEFAULTS, type AppOptions, type ServedModel } from "./app_options.ts";
 import { ChatRoute, engineOf } from "./chat_route.ts";
 import type { Engine } from "./engine.ts";
-import { ApiError, asApiError } from "./errors.ts";
+import { ApiError, asApiError, stopping } from "./errors.ts";
 import { fileRoutes } from "./file_routes.ts";
 import { FileStore } from "./files.ts";
 import { bodyGuard, keyGuard, knownHost, knownOrigin, safeHeaders } from "./guards.ts";
@@ -73,14 +73,7 @@ export class App {
     const chat = new ChatRoute(this.#models, files, this.#options, this.#metrics);
     hono.post("/v1/chat/completions", async (c) => {
       if (!this.draining) return await chat.answer(c);
-      throw new ApiError(
-        503,
-        "The server is about to stop; ask again when it, or another, is up.",
-        {
-          code: "stopping",
-          retryAfter: 5,
-        },
-      );
+      throw stopping();
     });
     const [engine] = this.#models.values();
     fileRoutes(hono, {

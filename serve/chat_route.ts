@@ -13,8 +13,8 @@ import {
 import type { Engine } from "./engine.ts";
 import { ApiError, asApiError, queueFull } from "./errors.ts";
 import type { FileStore } from "./files.ts";
-import { questionsOf } from "./questions.ts";
 import { inTime } from "./in_time.ts";
+import { questionsOf } from "./questions.ts";
 import { type ChatRequest, chatRequest } from "./schema.ts";
 import type { ServerMetrics } from "./server_metrics.ts";
 

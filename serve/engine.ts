@@ -222,7 +222,8 @@ export class Engine implements AsyncDisposable {
       this.#leave(sequence);
       answer.fail(error);
     }
-    if (!one) { for (const { answer } of this.#waiting.splice(0)) answer.fail(error); }
+    if (one) return;
+    for (const { answer } of this.#waiting.splice(0)) answer.fail(error);
   }
 
   /** Whether the device works no more after an error; one that refused a tensor that is too large does. */

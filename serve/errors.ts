@@ -85,3 +85,9 @@ export function asApiError(error: unknown): ApiError {
 export function queueFull(message = "Too many questions wait; try again later."): ApiError {
   return new ApiError(429, message, { code: "queue_full", retryAfter: 1 });
 }
+
+/** The server answers what it was asked before, and no more. */
+export function stopping(): ApiError {
+  const message = "The server is about to stop; ask again when it, or another, is up.";
+  return new ApiError(503, message, { code: "stopping", retryAfter: 5 });
+}

@@ -1,5 +1,6 @@
 import { assert, assertEquals, assertRejects, assertThrows } from "@std/assert";
 import { join } from "@std/path";
+import { drawnPicture as drawn } from "../bench/support/drawn_picture.ts";
 import { DataError, OutOfMemoryError, ShapeError } from "../kernels/runtime/errors.ts";
 import type { ChatModel } from "../data/vlm_folder.ts";
 import type { DrawnToken } from "../model/batch_decoder.ts";
@@ -25,10 +26,7 @@ function question(text: string, more: Partial<Question> = {}): Question {
   };
 }
 
-function drawnPicture(number: number): Picture {
-  const pixels = Uint8Array.from({ length: 3 * 32 * 32 }, (_, i) => i * (2 * number + 3) % 251);
-  return { key: `${number}`, pixels };
-}
+const drawnPicture = (number: number): Picture => drawn(number, 32);
 
 /** A question that shows drawn pictures. */
 function shown(numbers: readonly number[], more: Partial<Question> = {}): Question {

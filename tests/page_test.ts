@@ -11,6 +11,7 @@ import { PICTURES } from "./support/vlm_data.ts";
 const path = chromiumPath();
 const count = (selector: string) => `document.querySelectorAll(${JSON.stringify(selector)}).length`;
 const click = (selector: string) => `document.querySelector(${JSON.stringify(selector)}).click()`;
+
 /** Visits the page again with stored settings. */
 async function revisit(page: Page, settings: Record<string, number | string>): Promise<void> {
   const stored = JSON.stringify(JSON.stringify(settings));
@@ -19,6 +20,7 @@ async function revisit(page: Page, settings: Record<string, number | string>): P
   );
   await page.until(`!globalThis.isOld && ${count("#model option")} === 2`);
 }
+
 const FAILURES = `[...document.querySelectorAll(".turn .failed")].map((e) => e.textContent).join()`;
 const IDLE = `!document.getElementById("ask").classList.contains("busy")`;
 

@@ -193,13 +193,8 @@ for (const dtype of ["float32", "float16", "bfloat16", "q8"] as const) {
     const experts = 3, before = gpu.memory.live;
     for (
       const [tokens, n, k, tile, isKnown] of [
-        ...[[3, 32, 32, 1, true], [13, 96, 160, 8, true], [
-          6,
-          32,
-          32,
-          dtype === "float32" ? 8 : 1,
-          true,
-        ], [130, 32, 64, 32, true]],
+        ...[[3, 32, 32, 1, true], [6, 32, 32, dtype === "float32" ? 8 : 1, true]],
+        ...[[13, 96, 160, 8, true], [130, 32, 64, 32, true]],
         ...[[32, 96, 160, 1, false], [40, 64, 96, 64, false], [390, 32, 32, 128, false]],
         ...[[7, 36, 32, 1, true], [40, 36, 32, 64, true]], // of 36 columns no expert's blocks are whole
       ] as const
@@ -212,8 +207,8 @@ for (const dtype of ["float32", "float16", "bfloat16", "q8"] as const) {
       // where blocks are whole the image alone is read
       const read = n % 32 === 0 ? gpu.zeros(b.shape, dtype) : b;
       read.image = image;
-      const weights = isKnown ? [read] : undefined;
-      const routing = routeTokens(scores, { choices: 1, normalize: true, weights });
+      const matrices = isKnown ? [read] : undefined;
+      const routing = routeTokens(scores, { choices: 1, normalize: true, matrices });
       assertEquals(routing.tile, tile);
       const rows = tile * routing.tiles;
       const values = draw("a", rows * k);

@@ -1,3 +1,5 @@
+/** The services that a run can be watched with, and how one is opened. */
+
 import { MlflowTracker } from "./mlflow.ts";
 import { TensorBoardTracker } from "./tensorboard.ts";
 import type { Tracker, TrackerOptions } from "./tracker.ts";

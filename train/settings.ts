@@ -130,7 +130,7 @@ export interface RunResult {
   readonly report: string;
 }
 
-/** How names of weight files end, and what is saved may not, since its ending is added. */
+/** What names of weight files end with; names to which the ending is still added must not. */
 export const WEIGHT_ENDING = /\.(pth|pt|bin|safetensors)$/;
 
 /**

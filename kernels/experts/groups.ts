@@ -3,10 +3,6 @@ import type { Dtype, Tensor } from "../runtime/tensor.ts";
 
 /** Choices up to which, in inference, each has a tile of one row and so a product of its own. */
 const FEW = 32;
-/** Choices for each expert from which an image of its weights is multiplied by tiles of 8 rows: later where a row's numbers are fewer bytes. */
-const SOME_OF_IMAGE = 2, SOME_OF_SHORT = 4;
-/** The same for tiles of 32. */
-const MANY_OF_IMAGE = 33;
 /** Choices for each expert from which larger tiles earn the padding that they need. */
 const MANY = 128;
 
@@ -41,20 +37,23 @@ export interface GroupedUse {
 export function tilesOf(
   count: number,
   experts: number,
-  { recorded, imaged }: GroupedUse,
+  use: GroupedUse,
 ): Pick<ExpertGroups, "tile" | "tiles"> {
-  const each = count / experts;
-  const long = each < MANY ? 64 : 128;
-  const tile = recorded
-    ? long
-    : imaged
-    ? each < (imaged === "float32" ? SOME_OF_IMAGE : SOME_OF_SHORT)
-      ? 1
-      : each < MANY_OF_IMAGE
-      ? 8
-      : 32
-    : count <= FEW
-    ? 1
-    : long;
+  const tile = tileOf(count, count / experts, use);
   return { tile, tiles: Math.min(count, Math.floor((count + experts * (tile - 1)) / tile)) };
+}
+
+/** Rows of a tile for so many choices, so many of them for each expert. */
+function tileOf(
+  count: number,
+  each: number,
+  { recorded, imaged }: GroupedUse,
+): ExpertGroups["tile"] {
+  if (imaged && !recorded) {
+    // 8 rows of an image take about as long as one, or as two where a number is fewer bytes
+    if (each < (imaged === "float32" ? 2 : 4)) return 1;
+    return each < 33 ? 8 : 32;
+  }
+  if (!recorded && count <= FEW) return 1;
+  return each < MANY ? 64 : 128;
 }

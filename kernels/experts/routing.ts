@@ -31,8 +31,8 @@ export interface RoutingOptions {
   readonly choices: number;
   /** Whether a token's weights are divided by their sum, when it chooses several. */
   readonly normalize: boolean;
-  /** The experts' weights; how they lie decides on the tiles. */
-  readonly weights?: readonly Tensor[] | undefined;
+  /** The experts' matrices that will be multiplied; how they lie decides on the tiles. */
+  readonly matrices?: readonly Tensor[] | undefined;
 }
 
 /**
@@ -50,14 +50,14 @@ export interface RoutingOptions {
  * ```
  */
 export function routeTokens(scores: Tensor, options: RoutingOptions): Routing {
-  const { choices, normalize, weights: read } = options;
+  const { choices, normalize, matrices } = options;
   const { gpu, rows: tokens, width: experts } = scores;
   if (!(Number.isInteger(choices) && choices >= 1 && choices <= experts)) {
     throw new ShapeError(`A token cannot choose ${choices} of ${experts} experts.`);
   }
   const normalized = normalize && choices > 1;
   const count = tokens * choices;
-  const operands = read?.map(operandOf);
+  const operands = matrices?.map(operandOf);
   const { tile, tiles } = tilesOf(count, experts, {
     recorded: gpu.tape !== undefined,
     imaged: operands?.every((one) => isImaged(one, experts)) ? operands[0]?.dtype : undefined,
