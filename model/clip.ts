@@ -65,7 +65,11 @@ export class Clip implements Trainable, Disposable {
     const { train, precision } = options;
     this.gpu = gpu;
     this.config = config;
-    this.parameters = new Parameters(gpu, clipSpecs(config), { train, precision, saved: true });
+    this.parameters = new Parameters(gpu, clipSpecs(config), {
+      train,
+      precision,
+      saved: "float32",
+    });
     this.#options = options;
     this.#vision = new ClipVision(config.vision, this.parameters);
     this.#text = new ClipText(gpu, config.text, this.parameters);

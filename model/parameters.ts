@@ -44,8 +44,8 @@ export interface ParameterOptions {
   readonly train?: ((spec: ParameterSpec) => string | undefined) | undefined;
   /** To what the operands of matrix products are rounded; float32 unless given. */
   readonly precision?: Precision | undefined;
-  /** Whether they will be saved. What is frozen then keeps its float32 beside bfloat16, which has fewer digits than files. */
-  readonly saved?: boolean;
+  /** In what they will be saved, if at all. What is frozen keeps its float32 beside numbers of fewer digits than that. */
+  readonly saved?: "float32" | "float16" | undefined;
   /** Which frozen parameters are kept in 8 bits, and not as float32 beside; none unless given. */
   readonly quantized?: ((spec: ParameterSpec) => boolean) | undefined;
   /** Which of them products of few rows will read, for which a processor keeps them a second time, see `makeImage`. */
@@ -56,7 +56,7 @@ export interface ParameterOptions {
  * The parameters of a model on the device.
  *
  * Those that train lie together in flat groups, so that the optimizer takes them all in one pass. In half precision the
- * operands of matrix products have a copy in it, and those that are frozen nothing else.
+ * operands of matrix products have a copy in it, and those that are frozen nothing else, unless they will be saved in more.
  */
 export class Parameters implements Disposable {
   /** What the model consists of. */
@@ -74,7 +74,7 @@ export class Parameters implements Disposable {
     specs: readonly ParameterSpec[],
     options: ParameterOptions = {},
   ) {
-    const { train = () => undefined, precision = "float32", saved = false } = options;
+    const { train = () => undefined, precision = "float32", saved } = options;
     const { quantized = () => false, imaged = () => false } = options;
     this.#gpu = gpu;
     this.#precision = precision;
@@ -83,7 +83,7 @@ export class Parameters implements Disposable {
     this.groups = gpu.detached(() => {
       for (const spec of byGroup.get(undefined) ?? []) {
         const dtype: Dtype = quantized(spec) ? "q8" : spec.operand ? precision : "float32";
-        const keeps = dtype === "bfloat16" && saved;
+        const keeps = isHalf(dtype) && saved !== undefined && saved !== dtype;
         const tensor = gpu.empty(spec.shape, keeps ? "float32" : dtype, "frozen weights");
         if (keeps) tensor.half = gpu.empty(spec.shape, dtype, "frozen weights");
         this.#tensors.set(spec.name, tensor);

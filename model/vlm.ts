@@ -105,14 +105,14 @@ export class Vlm implements Trainable, Disposable {
     this.config = config;
     const specs = [...miniMindSpecs(config.language), ...projectionSpecs(config)];
     this.parameters = new Parameters(gpu, specs, {
-      ...{ train, precision, saved: true },
+      ...{ train, precision, saved: "float16" },
       quantized: quantization && isQuantizable,
       imaged: train ? undefined : isDecoded,
     });
     const visionSpecs = config.vision ? clipVisionSpecs(config.vision) : [];
     this.visionParameters = new Parameters(gpu, visionSpecs, {
       ...{ train, precision },
-      saved: config.ownsVision ?? false,
+      saved: config.ownsVision ? "float16" : undefined,
     });
     this.ownsVision = config.ownsVision || this.visionParameters.trainedCount > 0;
     this.language = new MiniMind(gpu, config.language, this.parameters);

@@ -8,6 +8,7 @@ import { openWeights } from "../data/open_weights.ts";
 import { DataError, FormatError, GlimpseError, UsageError } from "../kernels/runtime/errors.ts";
 import { byteTokenizer } from "../model/byte_tokenizer.ts";
 import { clipTokens } from "../model/clip_config.ts";
+import { testGpu } from "./support/gpu.ts";
 
 /** Runs a test in a folder with 600 pictures of the demo's small world, and captions. */
 function worldTest(name: string, body: (root: string) => Promise<void>): void {
@@ -104,13 +105,20 @@ worldTest("a text tower learns to fit a frozen vision tower", async (root) => {
   const flags = [...flagsOf(root), "--max_steps", "2"];
   assertEquals(await pretrainClip([...flags, "--save_weight", "a"]), 0);
   const locked = ["--vision_path", join(root, "out", "a"), "--freeze_vision", "1"];
-  assertEquals(await pretrainClip([...flags, ...locked, "--save_weight", "b"]), 0);
-  await using before = await openWeights(join(root, "out", "a"));
-  await using after = await openWeights(join(root, "out", "b"));
-  assertEquals([...after.tensors.keys()], [...before.tensors.keys()]);
-  for (const [name, tensor] of before.tensors) {
-    const same = (await tensor.read()).toHex() === (await after.tensors.get(name)!.read()).toHex();
-    assertEquals(same, name.startsWith("vision_model."), name);
+  const { float16 } = (await testGpu()).info;
+  for (const dtype of ["float32", "bfloat16", ...float16 ? ["float16"] : []]) {
+    const more = [...locked, "--dtype", dtype, "--save_weight", dtype];
+    assertEquals(await pretrainClip([...flags, ...more]), 0);
+    await using before = await openWeights(join(root, "out", "a"));
+    await using after = await openWeights(join(root, "out", dtype));
+    assertEquals([...after.tensors.keys()], [...before.tensors.keys()]);
+    for (const [name, tensor] of before.tensors) {
+      const bytes = [tensor, after.tensors.get(name)!].map(async (one) =>
+        (await one.read()).toHex()
+      );
+      const [one, other] = await Promise.all(bytes);
+      assertEquals(one === other, name.startsWith("vision_model."), `${name} in ${dtype}`);
+    }
   }
   await assertRejects(
     () => pretrainClip([...flags, "--from_weight", "llm"]),
