@@ -16,14 +16,13 @@ import { loadTokenizer, modelFolder } from "../data/model_folder.ts";
 import { openWeights } from "../data/open_weights.ts";
 import { loadChatModel } from "../data/vlm_folder.ts";
 import { FormatError, UsageError } from "../kernels/runtime/errors.ts";
-import { Gpu } from "../kernels/runtime/gpu.ts";
 import { byteTokenizer } from "../model/byte_tokenizer.ts";
 import { clipVisionConfig, miniMindConfig, pictureTokens } from "../model/config.ts";
 import { Random } from "../model/random.ts";
 import { Vlm } from "../model/vlm.ts";
 import { measureAnswers } from "../train/accuracy.ts";
 import { answer } from "../train/answers.ts";
-import { gpuTest } from "./support/gpu.ts";
+import { gpuTest, testGpu } from "./support/gpu.ts";
 
 const SIZES: DemoSizes = {
   world: "one",
@@ -292,7 +291,7 @@ Deno.test({
       // all but the norm that only the pooled output has, and biases of keys, which change nothing
       assert(changed.length >= further.size - 3, `${changed.length} of ${further.size}`);
 
-      using gpu = await Gpu.open("software");
+      const gpu = await testGpu();
       using model = await loadChatModel(gpu, {
         weights: join(folder.out, "sft_vlm_32.pth"),
         ...{ tokenizer: folder.tokenizer, vision: folder.vision, language: {} },

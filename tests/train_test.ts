@@ -44,11 +44,17 @@ async function answers(root: string): Promise<{ image: string; text: string }[]>
 
 const SIZE = ["--hidden_size", "64", "--max_seq_len", "380", "--num_workers", "0"];
 
+/** Flags of the runs that the original was recorded with, which computed in float32. */
+const recorded = (dir: string, batch = 8) => [
+  ...SIZE,
+  ...["--root", dir, "--epochs", "6", "--batch_size", `${batch}`, "--dtype", "float32"],
+];
+
 folderTest(
   "pretrain and SFT have the original's losses, and leave weights it can load",
   async (dir) => {
     const { train } = await originalExpected();
-    const flags = [...SIZE, "--root", dir, "--epochs", "6", "--batch_size", "8"];
+    const flags = recorded(dir);
     assertEquals(await pretrain(flags), 0);
     assertLosses(await metricsOf(dir, "pretrain_vlm"), train.pretrain!.loss, train.pretrain!.lr);
     {
@@ -75,7 +81,7 @@ folderTest(
       "acc",
     ];
     assertEquals(
-      await sft([...flags.slice(0, -1), "4", "--learning_rate", "5e-4", ...accumulate]),
+      await sft([...recorded(dir, 4), "--learning_rate", "5e-4", ...accumulate]),
       0,
     );
     const { loss, lr } = train.sft_accumulate!;
@@ -87,7 +93,7 @@ folderTest(
 
 folderTest("mixtures of experts have the original's losses, with their balance", async (dir) => {
   const { train } = await originalExpected();
-  const flags = [...SIZE, "--root", dir, "--epochs", "6", "--batch_size", "8", "--use_moe", "1"];
+  const flags = [...recorded(dir), "--use_moe", "1"];
   // the original prints both losses added, and balances experts over padding
   const total = async (name: string) =>
     (await metricsOf(dir, name, "_64_moe")).map((metrics) => ({
