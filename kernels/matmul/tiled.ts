@@ -21,6 +21,9 @@ export type Buffers = 1 | 2;
 /** Steps of k between two barriers. */
 const DEPTH = 16;
 
+/** The same in fours. */
+const CHUNKS = DEPTH / 4;
+
 /** Rows and columns of C that an invocation holds. With them each invocation loads one 4 × 4 block of A or B a step. */
 const HELD: Readonly<Record<Tile, readonly [number, number]>> = {
   32: [4, 4],
@@ -127,7 +130,8 @@ export function tiledKernel(
     const across = tile / columns;
     const half = tile / rows * across / 2;
     const element = vector ? "vec4f" : "f32";
-    const size = DEPTH * tile / 4;
+    // An index that is invariant or constant costs nothing: [chunk of four steps][step of it][four rows or columns].
+    const chunks = `array<array<array<${inTile}, ${tile / 4}>, 4>, ${buffers * CHUNKS}>`;
     const a = operand("A", read.a, layout !== "TN", tile, vector, inTile, "");
     const b = operand("B", read.b, layout === "NT", tile, vector, inTile, part.firstB);
     return `${isFloat16 ? "enable f16;" : ""}${read.code}
@@ -139,8 +143,8 @@ export function tiledKernel(
 ${part.declarations}
 struct Params { m: u32, n: u32, k: u32, add: u32, ${part.params} }
 @group(0) @binding(${part.declarations ? 6 : 5}) var<uniform> p: Params;
-var<workgroup> tileA: array<${inTile}, ${buffers * size}>;
-var<workgroup> tileB: array<${inTile}, ${buffers * size}>;
+var<workgroup> tileA: ${chunks};
+var<workgroup> tileB: ${chunks};
 ${a.read}
 ${b.read}
 ${finish(product, element)}
@@ -157,15 +161,22 @@ ${vector ? STORE_FOUR : STORE_ONE}
   ${held.map(([i, h]) => `var c${i}${h} = vec4f();`).join(" ")}
   var v0: vec4f; var v1: vec4f; var v2: vec4f; var v3: vec4f;
   var filled = 0u;
+  ${vector ? `let inside = row + ${tile}u <= p.m && column + ${tile}u <= p.n;` : ""}
   // While the blocks of one step are on their way, the step before it is computed.
   for (var k = start; k < end + ${DEPTH}u; k += ${DEPTH}u) {
-    if (loadsB) { ${b.fetch} } else { ${a.fetch} }
+    ${
+      vector
+        ? `if (inside && k + ${DEPTH}u <= end) {
+      if (loadsB) { ${b.fetchInside} } else { ${a.fetchInside} }
+    } else`
+        : ""
+    } if (loadsB) { ${b.fetch} } else { ${a.fetch} }
     if (k > start) {
-      for (var step = filled; step < filled + ${size}u; step += ${tile}u) {
-        ${QUAD.map((i) => multiplyStep(i * tile / 4, rows, columns, tile)).join("\n        ")}
+      for (var chunk = filled; chunk < filled + ${CHUNKS}u; chunk++) {
+        ${QUAD.map((i) => multiplyStep(i, rows, columns, tile)).join("\n        ")}
       }
     }
-    ${double ? `filled = ${size}u - filled;` : "workgroupBarrier();"}
+    ${double ? `filled = ${CHUNKS}u - filled;` : "workgroupBarrier();"}
     if (loadsB) { ${b.put} } else { ${a.put} }
     workgroupBarrier();
   }
@@ -192,7 +203,7 @@ function operand(
   vector: boolean,
   inTile: string,
   firstElement: string,
-): { read: string; fetch: string; put: string } {
+): { read: string; fetch: string; fetchInside: string; put: string } {
   const [first, extent] = name === "A" ? ["row", "p.m"] : ["column", "p.n"];
   const quads = tile / 4;
   const fast = alongK ? DEPTH / 4 : quads;
@@ -216,19 +227,25 @@ function operand(
       ? `v${i} = read${name}(${first} + ${g} * 4u + ${i}u, ${extent}, k + ${q} * 4u, end, p.k);`
       : `v${i} = read${name}(k + ${q} * 4u + ${i}u, end, ${first} + ${g} * 4u, ${extent}, ${extent});`
   ).join(" ");
+  const stride = `(${alongK ? "p.k" : extent} / 4u)`;
+  const start = alongK
+    ? `(${first} + ${g} * 4u) * ${stride} + k / 4u + ${q}`
+    : `(k + ${q} * 4u) * ${stride} + ${first} / 4u + ${g}`;
+  const fetchInside = `let at = ${firstElement && `${firstElement.replace("+", "/ 4u +")}`}${start}; ` +
+    QUAD.map((i) => `v${i} = ${reader.read(4, `at + ${i}u * ${stride}`)};`).join(" ");
   const put = QUAD.map((i) =>
-    `tile${name}[filled + (${q} * 4u + ${i}u) * ${quads}u + ${g}] = ` +
+    `tile${name}[filled + ${q}][${i}][${g}] = ` +
     `${inTile}(${alongK ? `vec4f(${QUAD.map((j) => `v${j}.${XYZW[i]}`).join(", ")})` : `v${i}`});`
   ).join(" ");
-  return { read, fetch, put };
+  return { read, fetch, fetchInside, put };
 }
 
-/** WGSL that adds the outer product of one step of k, whose fours begin at `step + offset`, to the sums held. */
-function multiplyStep(offset: number, rows: number, columns: number, tile: Tile): string {
+/** WGSL that adds the outer product of one step of a chunk to the sums held. */
+function multiplyStep(step: number, rows: number, columns: number, tile: Tile): string {
   const halves = (name: "A" | "B", at: string, count: number): string =>
     range(count / 4).map((h) =>
-      `let ${name.toLowerCase()}${h} = vec4f(tile${name}[step + ${at} + ${
-        offset + h * tile / 8
+      `let ${name.toLowerCase()}${h} = vec4f(tile${name}[chunk][${step}][${at} + ${
+        h * tile / 8
       }u]);`
     ).join(" ");
   const sums = range(rows).map((i) =>
