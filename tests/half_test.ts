@@ -12,7 +12,7 @@ import type { HalfDtype } from "../kernels/runtime/precision.ts";
 import type { Tensor } from "../kernels/runtime/tensor.ts";
 import { softmax } from "../kernels/softmax.ts";
 import { fromFloat32, toFloat32 } from "../model/host_tensor.ts";
-import { assertClose } from "./support/gradient_check.ts";
+import { assertClose, relativeError } from "./support/gradient_check.ts";
 import { gpuTest } from "./support/gpu.ts";
 import { everyPathTest } from "./support/paths.ts";
 import { type Extents, productReference } from "./support/product_reference.ts";
@@ -134,6 +134,36 @@ for (const dtype of HALVES) {
       }
     });
   }
+}
+
+for (const layout of LAYOUTS) {
+  gpuTest(
+    `product ${layout} with sums of 16 in float16 is nearer to float64 than one in bfloat16`,
+    async (gpu) => {
+      if (!gpu.info.float16) return;
+      const choice: Choice = { family: "tiled", tile: layout === "NT" ? 64 : 32, halfSums: true };
+      for (const extents of [[1, 1, 1], [65, 63, 257], [68, 132, 100], [132, 68, 516]] as const) {
+        using _scope = gpu.scope();
+        const [m, n, k] = extents, name = `${layout} ${extents}`;
+        const [a, b] = [draw(`a ${name}`, m * k), draw(`b ${name}`, k * n)];
+        const expected = productReference(layout, a, b, extents);
+        const [left, right] = [gpu.tensor(a, [m * k]), gpu.tensor(b, [k * n])];
+        const errorOf = async (precision: HalfDtype, choice: Choice) => {
+          const out = gpu.tensor(Float32Array.from(expected), [m, n]);
+          product(layout, left, right, out, { m, n, k, accumulate: true, precision }, choice);
+          return relativeError(await gpu.read(out), expected.map((v) => 2 * v));
+        };
+        const [error, usual] = [
+          await errorOf("float16", choice),
+          await errorOf("bfloat16", { family: "small" }),
+        ];
+        assert(error < 1e-3, `${name}: relative error ${error}`);
+        if (k > 1) {
+          assert(error < usual / 2, `${name}: relative error ${error}, in bfloat16 ${usual}`);
+        }
+      }
+    },
+  );
 }
 
 /** A grouped product in half precision against the same kernel's in float32 of operands that the host has rounded. */

@@ -21,6 +21,7 @@ import {
 import { checkRules, holds, tuneProducts } from "../kernels/matmul/tune.ts";
 import { chooseAdapter, openDevice } from "../kernels/runtime/adapter.ts";
 import { Gpu } from "../kernels/runtime/gpu.ts";
+import type { Precision } from "../kernels/runtime/precision.ts";
 import { keepKernels } from "../train/start.ts";
 import { useClock } from "./support/clock.ts";
 import { gpuTest } from "./support/gpu.ts";
@@ -199,6 +200,9 @@ gpuTest("the self-check passes the kernels that the device is given", async (gpu
     if (choice.family === "tiled") continue;
     assertEquals(await checkKernel(gpu, choice, "bfloat16", float), undefined);
   }
+  if (!gpu.info.float16) return;
+  const halfSums: Choice = { family: "tiled", tile: 32, halfSums: true };
+  assertEquals(await checkKernel(gpu, halfSums, "float16", float), undefined);
 });
 
 Deno.test("candidates for a graphics card are tiles that fit its memory, long sums cut for few of them", async () => {
@@ -208,7 +212,8 @@ Deno.test("candidates for a graphics card are tiles that fit its memory, long su
   using gpu = new Gpu(device, { ...info, software: false, subgroupSize: 0 });
   const slices = (shape: ProductShape, tile: number) =>
     candidates(gpu, shape).flatMap((choice) =>
-      choice.family === "tiled" && choice.tile === tile && choice.buffers === 1
+      choice.family === "tiled" && choice.tile === tile && choice.buffers === 1 &&
+        !choice.halfSums
         ? [choice.slices]
         : []
     );
@@ -216,6 +221,11 @@ Deno.test("candidates for a graphics card are tiles that fit its memory, long su
   assertEquals(slices(gradient, 128), [1, 2, 4, 8, 16]);
   assertEquals(slices(gradient, 32), [1, 2]);
   assertEquals(slices({ ...gradient, k: 128 }, 128), [1]);
+  const inHalf = (precision: Precision) =>
+    candidates(gpu, { ...gradient, precision }).some((one) =>
+      one.family === "tiled" && one.halfSums
+    );
+  assertEquals((["float32", "bfloat16", "float16"] as const).map(inHalf), [false, false, true]);
   const families = new Set(candidates(gpu, GEMV).map(({ family }) => family));
   assertEquals(families, new Set(["gemv", "tiled", "small"] as const));
 });

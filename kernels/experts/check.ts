@@ -76,7 +76,7 @@ export async function checkGrouped(
         trial.run(choice);
         const bare = await trialError(trial, expected);
         trial.run(choice, true);
-        const fault = faultOf(shape, Math.max(bare, await trialError(trial, expected, 2)));
+        const fault = faultOf(choice, shape, Math.max(bare, await trialError(trial, expected, 2)));
         if (fault) return fault;
       }
     }

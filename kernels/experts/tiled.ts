@@ -20,7 +20,7 @@ export function tiledGroupedProduct(product: GroupedProduct): void {
   const side = tiledSide({ layout, m, n, tile, experts });
   const vector = [layout === "TN" ? m : k, n].every((x) => x % 4 === 0);
   gpu.run(
-    tiledKernel(product, side, vector, part(layout)),
+    tiledKernel(product, { tile: side }, vector, part(layout)),
     [a, b, a, a, out, tableOf(product)],
     [m, n, k, Number(accumulate), tile, experts],
     [Math.ceil(n / side), Math.ceil(m / side), layout === "TN" ? experts : 1],
@@ -34,6 +34,6 @@ function part(layout: Layout): TiledPart {
 var<private> firstB: u32;`,
     params: "tile: u32, experts: u32",
     code: partOf(layout, "workgroup.y"),
-    firstB: "firstB + ",
+    firstB: "firstB",
   };
 }

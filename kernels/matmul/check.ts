@@ -107,12 +107,18 @@ export class RelativeError {
   }
 }
 
-/** The largest relative error of sums in float32. */
-export const TOLERANCE = 1e-5;
+/** The largest relative error of a kernel's sums: 1e-5 in float32, 1e-3 of parts in float16. */
+export function toleranceOf(choice: Choice): number {
+  return choice.family === "tiled" && choice.halfSums ? 1e-3 : 1e-5;
+}
 
 /** What is wrong with a kernel's product that is so far off, or nothing. */
-export function faultOf({ layout, m, n, k }: ProductShape, error: number): string | undefined {
-  if (error <= TOLERANCE) return undefined; // which is not so for NaN
+export function faultOf(
+  choice: Choice,
+  { layout, m, n, k }: ProductShape,
+  error: number,
+): string | undefined {
+  if (error <= toleranceOf(choice)) return undefined; // which is not so for NaN
   return `${layout} ${m} × ${n} × ${k} is off by ${error.toExponential(1)}`;
 }
 
@@ -145,7 +151,7 @@ export async function checkKernel(
     for (const [m, n, k] of EXTENTS) {
       const shape = { layout, m, n, k, precision };
       if (!takes(gpu, choice, shape)) continue;
-      const fault = faultOf(shape, await errorOf(gpu, choice, shape, random));
+      const fault = faultOf(choice, shape, await errorOf(gpu, choice, shape, random));
       if (fault) return fault;
     }
   }

@@ -5,20 +5,12 @@ import { imageProduct } from "./image_product.ts";
 import type { Layout, Product } from "./problem.ts";
 import { smallProduct } from "./small.ts";
 import { softwareProduct, softwareTakes } from "./software.ts";
-import { type Buffers, type Tile, tiledProduct, TILES, tileTakes } from "./tiled.ts";
+import { type Buffers, type Tile, tiledProduct, TILES, tileTakes, type Tiling } from "./tiled.ts";
 
 /** A kernel for matrix products, and how to use it. */
 export type Choice =
   | { readonly family: "small" | "gemv" | "image" | "software" }
-  | {
-    readonly family: "tiled";
-    /** Width of the tiles of the result that a workgroup computes. */
-    readonly tile: Tile;
-    /** Parts into which k is cut; 1 unless given. */
-    readonly slices?: number;
-    /** Steps that workgroup memory holds; 1 unless given. */
-    readonly buffers?: Buffers;
-  };
+  | { readonly family: "tiled" } & Tiling;
 
 /** What measuring and checking have found on a device. */
 export interface Tuning {
@@ -54,14 +46,19 @@ export function runChoice(choice: Choice, product: Product): void {
     case "software":
       return softwareProduct(product);
     case "tiled":
-      return tiledProduct(product, choice.tile, choice.slices, choice.buffers);
+      return tiledProduct(product, choice);
   }
 }
 
-/** The kernel of a choice by name, however k is cut: `tiled/128`, `tiled/128x2` with two buffers, `tiled/128/float16`. */
+/**
+ * The kernel of a choice by name, however k is cut: `tiled/128`, `tiled/128x2` with two buffers, `tiled/128/float16`,
+ * `tiled/128/half_sums/float16`.
+ */
 export function kernelName(choice: Choice, precision: Precision): string {
   const name = choice.family === "tiled"
-    ? `tiled/${choice.tile}${choice.buffers === 2 ? "x2" : ""}`
+    ? `tiled/${choice.tile}${choice.buffers === 2 ? "x2" : ""}${
+      choice.halfSums ? "/half_sums" : ""
+    }`
     : choice.family;
   return precision === "float32" ? name : `${name}/${precision}`;
 }
@@ -78,9 +75,10 @@ export function parseTuning(json: unknown): Tuning | undefined {
 }
 
 function isChoice(json: unknown): json is Choice {
-  const { family, tile, slices = 1, buffers = 1 } = fieldsOf(json);
+  const { family, tile, slices = 1, buffers = 1, halfSums = false } = fieldsOf(json);
   if (family !== "tiled") return FAMILIES.includes(family);
   return TILES.includes(tile as Tile) && BUFFERS.includes(buffers as Buffers) &&
+    typeof halfSums === "boolean" &&
     Number.isInteger(slices) && Number(slices) >= 1 && Number(slices) <= WORKGROUPS; // what the rule takes at most
 }
 
@@ -171,7 +169,7 @@ export function takes(gpu: Gpu, choice: Choice, shape: ProductShape): boolean {
     case "software":
       return softwareTakes(gpu, shape);
     case "tiled":
-      return tileTakes(gpu, choice.tile, choice.buffers ?? 1, shape.precision);
+      return tileTakes(gpu, choice, shape.precision);
   }
 }
 
@@ -194,7 +192,10 @@ export function candidates(gpu: Gpu, shape: ProductShape): Choice[] {
       for (let slices = 1; slices <= MOST_SLICES; slices *= 2) {
         const few = tileCount(shape, tile) * slices <= 4 * WORKGROUPS;
         if (slices > 1 && (!few || k < slices * SLICE / 2)) continue;
-        for (const buffers of BUFFERS) all.push({ family: "tiled", tile, slices, buffers });
+        for (const buffers of BUFFERS) {
+          const choice: Choice = { family: "tiled", tile, slices, buffers };
+          all.push(choice, { ...choice, halfSums: true });
+        }
       }
     }
   }

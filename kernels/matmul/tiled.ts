@@ -18,6 +18,22 @@ export const TILES: readonly Tile[] = [32, 64, 128];
  */
 export type Buffers = 1 | 2;
 
+/** How a product is computed by tiles. */
+export interface Tiling {
+  /** Width of the tiles of C that a workgroup computes. */
+  readonly tile: Tile;
+  /** Parts into which k is cut, computed side by side and then summed in order, for few tiles and a long k; 1 unless given. */
+  readonly slices?: number;
+  /** Steps that workgroup memory holds; 1 unless given. */
+  readonly buffers?: Buffers;
+  /**
+   * Whether operands in float16 are multiplied and summed in it too, 16 products at a time, whose sums are added in
+   * float32. Where two float16 fit a register that is half as many instructions; the error of a product doubles, to a
+   * quarter of what rounding its operands to bfloat16 makes.
+   */
+  readonly halfSums?: boolean;
+}
+
 /** Steps of k between two barriers. */
 const DEPTH = 16;
 
@@ -31,13 +47,13 @@ const HELD: Readonly<Record<Tile, readonly [number, number]>> = {
   128: [8, 8],
 };
 
-/** Whether a device has the workgroup memory for a kernel. */
+/** Whether a device has the workgroup memory for a kernel, and the kernel the precision. */
 export function tileTakes(
   { device }: Gpu,
-  tile: Tile,
-  buffers: Buffers,
+  { tile, buffers = 1, halfSums = false }: Tiling,
   precision: Precision,
 ): boolean {
+  if (halfSums && precision !== "float16") return false;
   const bytes = 2 * buffers * DEPTH * tile * (precision === "float16" ? 2 : 4);
   return bytes <= device.limits.maxComputeWorkgroupStorageSize;
 }
@@ -45,25 +61,16 @@ export function tileTakes(
 /**
  * A product by tiles that pass through workgroup memory into registers, the usual way on a GPU (see Boehm, "How to
  * Optimize a CUDA Matmul Kernel", 2022). Takes any extents; those that are multiples of 4 are read four at a time.
- *
- * @param product What to compute.
- * @param tile Width of the tiles of C.
- * @param slices Parts into which k is cut, computed side by side and then summed in order: for few tiles and a long k.
- * @param buffers Steps that workgroup memory holds.
  */
-export function tiledProduct(
-  product: Product,
-  tile: Tile,
-  slices = 1,
-  buffers: Buffers = 1,
-): void {
+export function tiledProduct(product: Product, tiling: Tiling): void {
+  const { tile, slices = 1 } = tiling;
   const { layout, a, b, out, m, n, k } = product;
   const { gpu } = out;
   const vector = [layout === "TN" ? m : k, layout === "NT" ? k : n, n].every((x) => x % 4 === 0);
   const slice = Math.ceil(k / slices / DEPTH) * DEPTH;
   const count = Math.ceil(k / slice);
   const computed = count === 1 ? product : { ...product, activation: undefined };
-  const kernel = tiledKernel(computed, tile, vector, SLICES, buffers);
+  const kernel = tiledKernel(computed, tiling, vector);
   const run = (out: Tensor, add: number): void =>
     gpu.run(
       kernel,
@@ -90,7 +97,7 @@ export interface TiledPart {
   readonly params: string;
   /** Statements that define `start` and `end`, the steps of k that are summed, the same in all invocations. */
   readonly code: string;
-  /** The first element of the right operand, as the beginning of a sum. */
+  /** The first element of the right operand. */
   readonly firstB: string;
 }
 
@@ -101,7 +108,7 @@ const SLICES: TiledPart = {
   params: "slice: u32",
   code: `let start = workgroup.z * p.slice;
   let end = min(start + p.slice, p.k);`,
-  firstB: "",
+  firstB: "0u",
 };
 
 const QUAD = [0, 1, 2, 3];
@@ -109,10 +116,9 @@ const XYZW = ["x", "y", "z", "w"];
 /** The kernel of `tiledProduct`; its uniform stands after the result and what `part` binds. */
 export function tiledKernel(
   product: Pick<Product, "layout" | "a" | "b" | "precision" | "activation">,
-  tile: Tile,
+  { tile, buffers = 1, halfSums = false }: Tiling,
   vector: boolean,
   part: TiledPart = SLICES,
-  buffers: Buffers = 1,
 ): Kernel {
   const { layout, a: { gpu }, precision } = product;
   // In float16 the tiles are that too, and numbers are rounded on their way there.
@@ -121,8 +127,8 @@ export function tiledKernel(
   const read = operandsOf(product, !isFloat16);
   const width = vector ? 4 : 1;
   const double = buffers === 2;
-  const key = `matmul_tiled/${part.name}/${layout}/${tile}${
-    double ? "x2" : ""
+  const key = `matmul_tiled/${part.name}/${layout}/${tile}${double ? "x2" : ""}${
+    halfSums ? "/half_sums" : ""
   }/${width}${read.key}${endOfKey(product)}`;
   return gpu.kernel(key, () => {
     const [rows, columns] = HELD[tile];
@@ -132,7 +138,7 @@ export function tiledKernel(
     const element = vector ? "vec4f" : "f32";
     // An index that is invariant or constant costs nothing: [chunk of four steps][step of it][four rows or columns].
     const chunks = `array<array<array<${inTile}, ${tile / 4}>, 4>, ${buffers * CHUNKS}>`;
-    const a = operand("A", read.a, layout !== "TN", tile, vector, inTile, "");
+    const a = operand("A", read.a, layout !== "TN", tile, vector, inTile, "0u");
     const b = operand("B", read.b, layout === "NT", tile, vector, inTile, part.firstB);
     return `${isFloat16 ? "enable f16;" : ""}${read.code}
 @group(0) @binding(0) var<storage, read> a: array<${read.a.type(width)}>;
@@ -172,9 +178,11 @@ ${vector ? STORE_FOUR : STORE_ONE}
         : ""
     } if (loadsB) { ${b.fetch} } else { ${a.fetch} }
     if (k > start) {
+      ${halfSums ? held.map(([i, h]) => `var h${i}${h} = vec4<f16>();`).join(" ") : ""}
       for (var chunk = filled; chunk < filled + ${CHUNKS}u; chunk++) {
-        ${QUAD.map((i) => multiplyStep(i, rows, columns, tile)).join("\n        ")}
+        ${QUAD.map((i) => multiplyStep(i, rows, columns, tile, halfSums)).join("\n        ")}
       }
+      ${halfSums ? held.map(([i, h]) => `c${i}${h} += vec4f(h${i}${h});`).join(" ") : ""}
     }
     ${double ? `filled = ${CHUNKS}u - filled;` : "workgroupBarrier();"}
     if (loadsB) { ${b.put} } else { ${a.put} }
@@ -211,7 +219,7 @@ function operand(
   const g = alongK ? `(block / ${fast}u)` : `(block % ${fast}u)`;
   const read = `fn read${name}(line: u32, lines: u32, at: u32, end: u32, stride: u32) -> vec4f {
   var v = vec4f();
-  let i = ${firstElement}line * stride + at;
+  let i = ${firstElement} + line * stride + at;
   if (line < lines) {
     ${
     vector
@@ -231,7 +239,7 @@ function operand(
   const start = alongK
     ? `(${first} + ${g} * 4u) * ${stride} + k / 4u + ${q}`
     : `(k + ${q} * 4u) * ${stride} + ${first} / 4u + ${g}`;
-  const fetchInside = `let at = ${firstElement && `${firstElement.replace("+", "/ 4u +")}`}${start}; ` +
+  const fetchInside = `let at = ${firstElement} / 4u + ${start}; ` +
     QUAD.map((i) => `v${i} = ${reader.read(4, `at + ${i}u * ${stride}`)};`).join(" ");
   const put = QUAD.map((i) =>
     `tile${name}[filled + ${q}][${i}][${g}] = ` +
@@ -240,16 +248,23 @@ function operand(
   return { read, fetch, fetchInside, put };
 }
 
-/** WGSL that adds the outer product of one step of a chunk to the sums held. */
-function multiplyStep(step: number, rows: number, columns: number, tile: Tile): string {
+/** WGSL that adds the outer product of one step of a chunk to the sums held, `c`, or `h` in float16. */
+function multiplyStep(
+  step: number,
+  rows: number,
+  columns: number,
+  tile: Tile,
+  halfSums: boolean,
+): string {
   const halves = (name: "A" | "B", at: string, count: number): string =>
     range(count / 4).map((h) =>
-      `let ${name.toLowerCase()}${h} = vec4f(tile${name}[chunk][${step}][${at} + ${
-        h * tile / 8
-      }u]);`
+      `let ${name.toLowerCase()}${h} = ${
+        halfSums ? "" : "vec4f"
+      }(tile${name}[chunk][${step}][${at} + ${h * tile / 8}u]);`
     ).join(" ");
+  const sum = halfSums ? "h" : "c";
   const sums = range(rows).map((i) =>
-    range(columns / 4).map((h) => `c${i}${h} += a${i >> 2}.${XYZW[i % 4]} * b${h};`).join(" ")
+    range(columns / 4).map((h) => `${sum}${i}${h} += a${i >> 2}.${XYZW[i % 4]} * b${h};`).join(" ")
   );
   return `{ ${halves("A", "y", rows)} ${halves("B", "x", columns)} ${sums.join(" ")} }`;
 }

@@ -2,7 +2,7 @@ import { checkGrouped, groupedTrial } from "../experts/check.ts";
 import { groupedKernels } from "../experts/choose.ts";
 import type { GroupedShape } from "../experts/problem.ts";
 import type { Gpu } from "../runtime/gpu.ts";
-import { checkKernel, productTrial, TOLERANCE, trialError } from "./check.ts";
+import { checkKernel, productTrial, toleranceOf, trialError } from "./check.ts";
 import {
   type Choice,
   kernelName,
@@ -186,7 +186,7 @@ async function tuneClass(
     gpu.clear(trial.out);
     run();
     const error = await trialError(trial, expected);
-    if (error <= TOLERANCE) race.push({ choice, run, seconds: [] });
+    if (error <= toleranceOf(choice)) race.push({ choice, run, seconds: [] });
     else checks.fail(choice, shape, `${name} is off by ${error.toExponential(1)}`);
   }
   if (race.length === 0) return undefined;
