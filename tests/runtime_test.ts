@@ -3,7 +3,7 @@ import { addInto, elementwise, fill } from "../kernels/elementwise.ts";
 import { bindingsOf } from "../kernels/runtime/compile.ts";
 import { DeviceError, OutOfMemoryError, ShapeError } from "../kernels/runtime/errors.ts";
 import { Gpu } from "../kernels/runtime/gpu.ts";
-import { type Kernel, LeastRecentlyUsed } from "../kernels/runtime/kernel.ts";
+import type { Kernel } from "../kernels/runtime/kernel.ts";
 import { formatBytes, sizeClass } from "../kernels/runtime/memory.ts";
 import { formatProfile, Profiler } from "../kernels/runtime/profiler.ts";
 import { gpuTest } from "./support/gpu.ts";
@@ -165,15 +165,6 @@ gpuTest("the profiler counts and times kernels by name", async (gpu) => {
   assert(table.every(({ milliseconds }) => milliseconds >= 0 && milliseconds < 1e5));
   const text = formatProfile(table);
   assert(text.includes("fill_in_place/4") && text.includes("ms in all"), text);
-});
-
-Deno.test("the least recently used entries are dropped", () => {
-  const dropped: string[] = [];
-  const map = new LeastRecentlyUsed<string>(2, (value) => dropped.push(value));
-  for (const key of ["a", "b", "a", "c"]) map.get(key, () => key.toUpperCase());
-  map.trim();
-  assertEquals(dropped, ["B"]);
-  assertEquals(map.get("a", () => "new"), "A");
 });
 
 Deno.test("size classes are at most an eighth larger; byte counts read well", () => {

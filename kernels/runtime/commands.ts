@@ -11,6 +11,8 @@ export class Commands {
   readonly counts = { dispatches: 0, submits: 0 };
   readonly #device: GPUDevice;
   readonly #mostWorkgroups: number;
+  /** Deno takes offsets from an array of this type four times as fast. */
+  readonly #offset = new Uint32Array(1);
   #encoder: GPUCommandEncoder | undefined;
   #pass: GPUComputePassEncoder | undefined;
 
@@ -55,13 +57,17 @@ export class Commands {
   /** Records a dispatch. */
   dispatch(
     name: string,
-    { pipeline, group, offsets }: BoundKernel,
+    { pipeline, group, params }: BoundKernel,
     workgroups: Workgroups,
   ): void {
     const [x, y, z] = typeof workgroups === "number" ? this.#fold(workgroups) : workgroups;
     const pass = this.#computePass(name);
     pass.setPipeline(pipeline);
-    pass.setBindGroup(0, group, offsets);
+    if (params === undefined) pass.setBindGroup(0, group);
+    else {
+      this.#offset[0] = params;
+      pass.setBindGroup(0, group, this.#offset, 0, 1);
+    }
     pass.dispatchWorkgroups(x, y, z);
     this.counts.dispatches++;
     if (this.profiler) this.#endPass();

@@ -26,34 +26,3 @@ const BITS = new DataView(new ArrayBuffer(4));
 export function roundUp(n: number, step: number): number {
   return Math.ceil(n / step) * step;
 }
-
-/** A map that forgets the least recently used entries beyond `capacity`, when told to. */
-export class LeastRecentlyUsed<V> {
-  readonly #map = new Map<string, V>();
-  readonly #capacity: number;
-  readonly #drop: (value: V) => void;
-
-  /** Holds up to `capacity` entries after each `trim`; `drop` is called with what is forgotten. */
-  constructor(capacity: number, drop: (value: V) => void = () => {}) {
-    this.#capacity = capacity;
-    this.#drop = drop;
-  }
-
-  /** The entry under `key`, made if missing. */
-  get(key: string, make: () => V): V {
-    let value = this.#map.get(key);
-    if (value === undefined) value = make();
-    else this.#map.delete(key);
-    this.#map.set(key, value);
-    return value;
-  }
-
-  /** Forgets the oldest entries beyond the capacity. */
-  trim(): void {
-    for (const [key, value] of this.#map) {
-      if (this.#map.size <= this.#capacity) return;
-      this.#map.delete(key);
-      this.#drop(value);
-    }
-  }
-}

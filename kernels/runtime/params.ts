@@ -2,14 +2,13 @@ import { roundUp } from "./kernel.ts";
 
 const BYTES = 2 ** 20;
 
-/** The parameters of recorded kernels, in one buffer, of which each kernel sees its part by an offset. */
+/** The parameters of recorded kernels, in one buffer, of which each dispatch sees its part by an offset. */
 export class Parameters {
   /** Where they are on the device. */
   readonly buffer: GPUBuffer;
   readonly #device: GPUDevice;
   readonly #align: number;
   readonly #words = new Uint32Array(BYTES / 4);
-  readonly #places = new Map<string, number>();
   #end = 0;
 
   /** No parameters yet. */
@@ -27,13 +26,9 @@ export class Parameters {
 
   /** The byte at which a kernel's parameters begin. */
   place(params: readonly number[]): number {
-    const key = params.join();
-    let place = this.#places.get(key);
-    if (place === undefined) {
-      this.#places.set(key, place = this.#end);
-      this.#words.set(params, place / 4);
-      this.#end += roundUp(4 * params.length, this.#align);
-    }
+    const place = this.#end;
+    this.#words.set(params, place / 4);
+    this.#end += roundUp(4 * params.length, this.#align);
     return place;
   }
 
@@ -42,7 +37,6 @@ export class Parameters {
     if (this.#end > 0) {
       this.#device.queue.writeBuffer(this.buffer, 0, this.#words, 0, this.#end / 4);
     }
-    this.#places.clear();
     this.#end = 0;
   }
 }

@@ -1,6 +1,5 @@
 import type { AdapterInfo } from "./adapter.ts";
-import { type Binding, type Kernel, LeastRecentlyUsed, roundUp } from "./kernel.ts";
-import { sizeClass } from "./memory.ts";
+import { type Binding, type Kernel, roundUp } from "./kernel.ts";
 import { Parameters } from "./params.ts";
 import { type CompiledKernel, compileKernel, type Compiling } from "./compile.ts";
 import { Tensor } from "./tensor.ts";
@@ -11,8 +10,8 @@ export interface BoundKernel {
   readonly pipeline: GPUComputePipeline;
   /** Its bindings. */
   readonly group: GPUBindGroup;
-  /** Where its parameters begin in the buffer of all parameters; nothing where it has none. */
-  readonly offsets: number[];
+  /** The byte at which its parameters begin in the buffer of all parameters, if it has any. */
+  readonly params: number | undefined;
 }
 
 /** How many things a device has been asked to make; the rest came from caches. */
@@ -27,6 +26,15 @@ interface Compiled extends CompiledKernel {
   readonly id: number;
 }
 
+/** A set of bindings, and the numbers of what is bound. */
+interface Bound {
+  readonly group: GPUBindGroup;
+  readonly numbers: readonly number[];
+}
+
+/** Sets of bindings above which all are forgotten. */
+const MOST_KEPT = 16384;
+
 /** Compiled kernels, and what has been bound to them before. */
 export class Pipelines {
   /** What has been made so far. */
@@ -40,14 +48,16 @@ export class Pipelines {
   readonly #kernels = new Map<string, Kernel>();
   readonly #compiled = new Map<Kernel, Compiled>();
   readonly #new: CompiledKernel[] = [];
-  readonly #bindGroups = new LeastRecentlyUsed<GPUBindGroup>(16384);
+  /** By a hash of the numbers, of which one set at a time can be kept. */
+  readonly #bound = new Map<number, Bound>();
   readonly #textureIds = new WeakMap<GPUTexture, number>();
   #ids = 0;
 
   /** No kernels yet; `heard` will hear of each one before it is compiled. */
   constructor(device: GPUDevice, info: AdapterInfo, heard: (kernel: Compiling) => void) {
     this.#device = device;
-    this.#mostBound = device.limits.maxStorageBufferBindingSize;
+    const most = device.limits.maxStorageBufferBindingSize;
+    this.#mostBound = most - most % 4;
     this.#info = info;
     this.#heard = heard;
     this.parameters = new Parameters(device);
@@ -63,22 +73,19 @@ export class Pipelines {
   /** A kernel with its bindings and then, where there are any, its parameters. */
   bind(kernel: Kernel, bindings: readonly Binding[], params: readonly number[]): BoundKernel {
     const { id, pipeline, layout } = this.#compile(kernel);
-    let key = `${id}`;
-    for (const binding of bindings) key += this.#keyOf(binding);
-    const group = this.#bindGroups.get(key, () => {
-      this.made.bindGroups++;
-      const resources = bindings.map((binding) => this.#resourceOf(binding));
-      if (params.length > 0) {
-        const { buffer } = this.parameters;
-        resources.push({ buffer, size: roundUp(params.length * 4, 16) });
-      }
-      return this.#device.createBindGroup({
-        label: kernel.name,
-        layout,
-        entries: resources.map((resource, binding) => ({ binding, resource })),
-      });
-    });
-    return { pipeline, group, offsets: params.length > 0 ? [this.parameters.place(params)] : [] };
+    const numbers = [id];
+    for (const binding of bindings) {
+      if (binding instanceof Tensor) numbers.push(binding.storage.id, binding.offset);
+      else numbers.push(this.#textureId(binding));
+    }
+    const hash = hashOf(numbers);
+    let bound = this.#bound.get(hash);
+    if (!bound || !isSame(bound.numbers, numbers)) {
+      const group = this.#bindGroup(kernel, layout, bindings, params.length);
+      this.#bound.set(hash, bound = { group, numbers });
+    }
+    const place = params.length > 0 ? this.parameters.place(params) : undefined;
+    return { pipeline, group: bound.group, params: place };
   }
 
   /** The kernels that have been compiled since this was asked last. */
@@ -86,33 +93,38 @@ export class Pipelines {
     return this.#new.splice(0);
   }
 
-  /** Sends the parameters ahead of the commands that are about to be submitted, and forgets what has long not been used. */
+  /** Sends the parameters ahead of the commands that are about to be submitted. */
   submitting(): void {
     this.parameters.send();
-    this.#bindGroups.trim();
+    if (this.#bound.size > MOST_KEPT) this.#bound.clear();
   }
 
-  #keyOf(binding: Binding): string {
-    if (binding instanceof Tensor) {
-      return `,${binding.storage.id}:${binding.offset}:${this.#boundSize(binding)}`;
+  #textureId(texture: GPUTexture): number {
+    let id = this.#textureIds.get(texture);
+    if (!id) this.#textureIds.set(texture, id = ++this.#ids);
+    return id;
+  }
+
+  #bindGroup(
+    { name: label }: Kernel,
+    layout: GPUBindGroupLayout,
+    bindings: readonly Binding[],
+    params: number,
+  ): GPUBindGroup {
+    this.made.bindGroups++;
+    const resources = bindings.map((binding) => this.#resourceOf(binding));
+    if (params > 0) {
+      resources.push({ buffer: this.parameters.buffer, size: roundUp(4 * params, 16) });
     }
-    let texture = this.#textureIds.get(binding);
-    if (!texture) this.#textureIds.set(binding, texture = ++this.#ids);
-    return `,t${texture}`;
+    const entries = resources.map((resource, binding) => ({ binding, resource }));
+    return this.#device.createBindGroup({ label, layout, entries });
   }
 
+  /** Of a tensor all that follows in its storage as well, so that tensors of other sizes share its bindings. */
   #resourceOf(binding: Binding): GPUBindingResource {
     if (!(binding instanceof Tensor)) return binding.createView();
-    const { storage: { buffer }, offset } = binding;
-    return { buffer, offset, size: this.#boundSize(binding) };
-  }
-
-  /** Bytes of a tensor that a kernel sees: with what its storage was rounded up by, so that tensors of nearly one size share bindings. */
-  #boundSize({ storage, offset, bytes }: Tensor): number {
-    const size = Math.min(roundUp(bytes, 16), storage.bytes - offset);
-    const whole = offset === 0 && storage.bytes <= this.#mostBound &&
-      sizeClass(size) === storage.bytes;
-    return whole ? storage.bytes : size;
+    const { storage: { buffer, bytes }, offset } = binding;
+    return { buffer, offset, size: Math.min(bytes - offset, this.#mostBound) };
   }
 
   #compile(kernel: Kernel): Compiled {
@@ -125,4 +137,14 @@ export class Pipelines {
     }
     return entry;
   }
+}
+
+function hashOf(numbers: readonly number[]): number {
+  let hash = 0;
+  for (const number of numbers) hash = Math.imul(hash ^ number, 0x9e3779b1);
+  return hash;
+}
+
+function isSame(a: readonly number[], b: readonly number[]): boolean {
+  return a.length === b.length && a.every((number, i) => number === b[i]);
 }

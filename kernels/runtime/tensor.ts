@@ -35,6 +35,10 @@ export class Tensor implements Disposable {
   readonly shape: readonly number[];
   /** Kind of its elements. */
   readonly dtype: Dtype;
+  /** Number of elements. */
+  readonly size: number;
+  /** Size in bytes. */
+  readonly bytes: number;
   /** Byte at which it begins in its storage. */
   readonly offset: number;
   /** Whether a gradient flows to it. Set by operations for what they return, by the trainer for parameters. */
@@ -55,6 +59,8 @@ export class Tensor implements Disposable {
     this.gpu = gpu;
     this.shape = shape;
     this.dtype = dtype;
+    this.size = sizeOf(shape);
+    this.bytes = this.size * DTYPE_BYTES[dtype];
     this.offset = offset;
     this.#storage = storage;
     storage.refs++;
@@ -71,16 +77,6 @@ export class Tensor implements Disposable {
   /** Whether it has been freed. */
   get disposed(): boolean {
     return this.#storage === undefined;
-  }
-
-  /** Number of elements. */
-  get size(): number {
-    return sizeOf(this.shape);
-  }
-
-  /** Size in bytes. */
-  get bytes(): number {
-    return this.size * DTYPE_BYTES[this.dtype];
   }
 
   /** Extent of the last dimension. */
