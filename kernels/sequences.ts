@@ -42,20 +42,22 @@ export function packSequences(gpu: Gpu, lengths: readonly number[]): Sequences {
       `Sequences need positive whole lengths, not [${lengths}]. Leave empty sequences out.`,
     );
   }
+  const total = lengths.reduce((a, b) => a + b);
+  const positions = new Uint32Array(total);
   const offsets: number[] = [];
-  const positions: number[] = [];
   const tiles: number[] = [];
+  let end = 0;
   for (const length of lengths) {
-    const start = positions.length;
+    const start = end;
+    end += length;
     offsets.push(start);
-    for (let i = 0; i < length; i++) positions.push(i);
+    for (let i = 0; i < length; i++) positions[start + i] = i;
     for (let i = 0; i < length; i += TILE) {
-      tiles.push(start + i, Math.min(TILE, length - i), start, start + length);
+      tiles.push(start + i, Math.min(TILE, length - i), start, end);
     }
   }
-  const total = positions.length;
   const onDevice = {
-    positions: gpu.tensor(Uint32Array.from(positions), [total], "positions"),
+    positions: gpu.tensor(positions, [total], "positions"),
     tiles: gpu.tensor(Uint32Array.from(tiles), [tiles.length / 4, 4], "tiles"),
   };
   return {

@@ -173,12 +173,12 @@ export class Vlm implements Trainable, Disposable {
     const { config } = this.vision;
     const { image_size, patch_size, spatial_merge_size: merge = 1 } = config;
     const patches = patchCount(config);
-    const rows = Uint32Array.from(
-      { length: hidden.rows / (patches + 1) * patches },
-      (_, i) =>
-        Math.floor(i / patches) * (patches + 1) + 1 +
-        patchAt(i % patches, image_size / patch_size, merge),
-    );
+    const across = image_size / patch_size;
+    const order = Uint32Array.from({ length: patches }, (_, i) => 1 + patchAt(i, across, merge));
+    const rows = new Uint32Array(hidden.rows / (patches + 1) * patches);
+    for (let start = 0, at = 0; at < rows.length; start += patches + 1) {
+      for (const row of order) rows[at++] = start + row;
+    }
     using scope = this.gpu.scope();
     const features = gatherRows(hidden, this.gpu.tensor(rows, [rows.length]));
     if (merge === 1) return scope.keep(features);
