@@ -1,6 +1,6 @@
 import { packHalf, unpackHalf } from "../kernels/pack_half.ts";
 import type { Tensor } from "../kernels/runtime/tensor.ts";
-import type { Batch } from "../model/batch.ts";
+import { type Batch, joined } from "../model/batch.ts";
 import type { Vlm } from "../model/vlm.ts";
 import { FeatureStore } from "./feature_store.ts";
 
@@ -67,7 +67,8 @@ export class FeatureCache implements PictureEncoder, Disposable {
     if (this.#waitingBytes >= WAITING_BYTES) await this.flush();
     const { gpu } = this.#vlm;
     using scope = gpu.scope();
-    const encoded = missing.size > 0 ? this.#encode(missing) : undefined;
+    const fresh = missing.size === count ? pictures : joined([...missing.values()]);
+    const encoded = missing.size > 0 ? this.#encode(fresh, [...missing.keys()]) : undefined;
     const kept = encoded && missing.size === count ? encoded : this.#join(names, found, encoded);
     const width = this.#vlm.featureWidth;
     const shape = [count * this.#floats / width, width];
@@ -97,13 +98,13 @@ export class FeatureCache implements PictureEncoder, Disposable {
   }
 
   /** Features of pictures as they are kept, one behind the other. */
-  #encode(pictures: ReadonlyMap<string, Uint8Array<ArrayBuffer>>): Tensor {
-    const encoded = this.#vlm.encodePictures(concatenate([...pictures.values()]), pictures.size);
+  #encode(pictures: Uint8Array<ArrayBuffer>, names: string[]): Tensor {
+    const encoded = this.#vlm.encodePictures(pictures, names.length);
     const kept = this.#half ? packHalf(encoded) : encoded;
     const waiting = this.#waiting.reduce((sum, { names }) => sum + names.length, 0);
-    if (this.#store.takes(waiting + pictures.size)) {
+    if (this.#store.takes(waiting + names.length)) {
       const tensor = this.#vlm.gpu.detached(() => kept.view(kept.shape));
-      this.#waiting.push({ names: [...pictures.keys()], tensor });
+      this.#waiting.push({ names, tensor });
     }
     return kept;
   }
@@ -115,17 +116,17 @@ export class FeatureCache implements PictureEncoder, Disposable {
     encoded: Tensor | undefined,
   ): Tensor {
     const { gpu } = this.#vlm;
-    const bytes = this.#entryBytes, elements = bytes / 4;
-    const host = new Uint8Array(names.length * bytes);
-    found.forEach((features, i) => features && host.set(features, i * bytes));
-    const words = this.#half ? new Uint32Array(host.buffer) : new Float32Array(host.buffer);
-    const all = gpu.tensor(words, [words.length], "features");
+    const elements = this.#entryBytes / 4;
+    const all = gpu.empty([names.length * elements], this.#half ? "uint32" : "float32", "features");
     const places = new Map<string, number>();
     names.forEach((name, i) => {
-      if (found[i] || !encoded) return;
+      const known = found[i];
       const place = places.get(name) ?? places.size;
-      places.set(name, place);
-      gpu.copy(encoded.view([elements], place * elements), all.view([elements], i * elements));
+      if (!known) places.set(name, place);
+      const one = known
+        ? gpu.tensor(known, [elements], "features")
+        : encoded!.view([elements], place * elements);
+      gpu.copy(one, all.view([elements], i * elements));
     });
     return all;
   }
@@ -150,10 +151,4 @@ export async function encoderKey(vlm: Vlm, version: string): Promise<string> {
 
 async function sha256(bytes: Uint8Array<ArrayBuffer>): Promise<string> {
   return new Uint8Array(await crypto.subtle.digest("SHA-256", bytes)).toHex();
-}
-
-function concatenate(parts: readonly Uint8Array<ArrayBuffer>[]): Uint8Array<ArrayBuffer> {
-  const all = new Uint8Array(parts.reduce((sum, part) => sum + part.length, 0));
-  parts.reduce((at, part) => (all.set(part, at), at + part.length), 0);
-  return all;
 }
