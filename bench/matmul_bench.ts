@@ -51,9 +51,12 @@ benchLinear("CLIP attention out", PATCHES, 768, 768);
 benchLinear("CLIP up", PATCHES, 768, 3072);
 benchLinear("CLIP down", PATCHES, 3072, 768);
 if (gpu.info.float16 && !gpu.info.software) {
-  const halfSums: Choice = { family: "tiled", tile: 128, halfSums: true };
+  const float16Sums: Choice = { family: "tiled", tile: 128, float16Sums: true };
   for (
-    const [name, choice] of [["float16", undefined], ["float16, half sums", halfSums]] as const
+    const [name, choice] of [["float16", undefined], [
+      "float16, float16 sums",
+      float16Sums,
+    ]] as const
   ) {
     benchLinear(`26M gate and up in ${name},`, TOKENS, 512, 2816, "float16", choice);
     benchLinear(`CLIP up in ${name},`, PATCHES, 768, 3072, "float16", choice);

@@ -141,7 +141,11 @@ for (const layout of LAYOUTS) {
     `product ${layout} with sums of 16 in float16 is nearer to float64 than one in bfloat16`,
     async (gpu) => {
       if (!gpu.info.float16) return;
-      const choice: Choice = { family: "tiled", tile: layout === "NT" ? 64 : 32, halfSums: true };
+      const choice: Choice = {
+        family: "tiled",
+        tile: layout === "NT" ? 64 : 32,
+        float16Sums: true,
+      };
       for (const extents of [[1, 1, 1], [65, 63, 257], [68, 132, 100], [132, 68, 516]] as const) {
         using _scope = gpu.scope();
         const [m, n, k] = extents, name = `${layout} ${extents}`;

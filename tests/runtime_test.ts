@@ -1,5 +1,6 @@
 import { assert, assertEquals, assertRejects, assertThrows } from "@std/assert";
 import { addInto, elementwise, fill } from "../kernels/elementwise.ts";
+import { chooseAdapter, openDevice } from "../kernels/runtime/adapter.ts";
 import { bindingsOf } from "../kernels/runtime/compile.ts";
 import { DeviceError, OutOfMemoryError, ShapeError } from "../kernels/runtime/errors.ts";
 import { Gpu } from "../kernels/runtime/gpu.ts";
@@ -37,6 +38,29 @@ gpuTest("a closed device says so", async () => {
   gpu[Symbol.dispose]();
   assertThrows(() => gpu.submit(), DeviceError, "closed");
 });
+
+gpuTest(
+  "a device's loss is what a read says, though it is told after the read has failed",
+  async () => {
+    const chosen = await chooseAdapter(Deno.env.get("GLIMPSE_DEVICE") ?? "gpu");
+    const [device, info] = await openDevice(chosen);
+    const lost = Promise.withResolvers<Pick<GPUDeviceLostInfo, "message">>();
+    Object.defineProperty(device, "lost", { value: lost.promise });
+    using gpu = new Gpu(device, info);
+    using x = gpu.zeros([4]);
+    const createBuffer = device.createBuffer.bind(device);
+    device.createBuffer = (descriptor) => {
+      const buffer = createBuffer(descriptor);
+      buffer.mapAsync = () => Promise.reject(new Error("nothing can be mapped"));
+      return buffer;
+    };
+    await assertRejects(() => gpu.read(x), Error, "nothing can be mapped");
+    const read = gpu.read(x);
+    setTimeout(() => lost.resolve({ message: "unplugged" }), 50);
+    await assertRejects(() => read, DeviceError, "unplugged");
+    assertThrows(() => gpu.submit(), DeviceError, "unplugged");
+  },
+);
 
 gpuTest("a tensor beyond the device's limits is an error that names it", (gpu) => {
   const most = gpu.device.limits.maxStorageBufferBindingSize;

@@ -201,8 +201,8 @@ gpuTest("the self-check passes the kernels that the device is given", async (gpu
     assertEquals(await checkKernel(gpu, choice, "bfloat16", float), undefined);
   }
   if (!gpu.info.float16) return;
-  const halfSums: Choice = { family: "tiled", tile: 32, halfSums: true };
-  assertEquals(await checkKernel(gpu, halfSums, "float16", float), undefined);
+  const float16Sums: Choice = { family: "tiled", tile: 32, float16Sums: true };
+  assertEquals(await checkKernel(gpu, float16Sums, "float16", float), undefined);
 });
 
 Deno.test("candidates for a graphics card are tiles that fit its memory, long sums cut for few of them", async () => {
@@ -213,7 +213,7 @@ Deno.test("candidates for a graphics card are tiles that fit its memory, long su
   const slices = (shape: ProductShape, tile: number) =>
     candidates(gpu, shape).flatMap((choice) =>
       choice.family === "tiled" && choice.tile === tile && choice.buffers === 1 &&
-        !choice.halfSums
+        !choice.float16Sums
         ? [choice.slices]
         : []
     );
@@ -223,7 +223,7 @@ Deno.test("candidates for a graphics card are tiles that fit its memory, long su
   assertEquals(slices({ ...gradient, k: 128 }, 128), [1]);
   const inHalf = (precision: Precision) =>
     candidates(gpu, { ...gradient, precision }).some((one) =>
-      one.family === "tiled" && one.halfSums
+      one.family === "tiled" && one.float16Sums
     );
   assertEquals((["float32", "bfloat16", "float16"] as const).map(inHalf), [false, false, true]);
   const families = new Set(candidates(gpu, GEMV).map(({ family }) => family));

@@ -109,7 +109,7 @@ export class RelativeError {
 
 /** The largest relative error of a kernel's sums: 1e-5 in float32, 1e-3 of parts in float16. */
 export function toleranceOf(choice: Choice): number {
-  return choice.family === "tiled" && choice.halfSums ? 1e-3 : 1e-5;
+  return choice.family === "tiled" && choice.float16Sums ? 1e-3 : 1e-5;
 }
 
 /** What is wrong with a kernel's product that is so far off, or nothing. */

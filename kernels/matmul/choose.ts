@@ -52,12 +52,12 @@ export function runChoice(choice: Choice, product: Product): void {
 
 /**
  * The kernel of a choice by name, however k is cut: `tiled/128`, `tiled/128x2` with two buffers, `tiled/128/float16`,
- * `tiled/128/half_sums/float16`.
+ * `tiled/128/float16_sums/float16`.
  */
 export function kernelName(choice: Choice, precision: Precision): string {
   const name = choice.family === "tiled"
     ? `tiled/${choice.tile}${choice.buffers === 2 ? "x2" : ""}${
-      choice.halfSums ? "/half_sums" : ""
+      choice.float16Sums ? "/float16_sums" : ""
     }`
     : choice.family;
   return precision === "float32" ? name : `${name}/${precision}`;
@@ -75,10 +75,10 @@ export function parseTuning(json: unknown): Tuning | undefined {
 }
 
 function isChoice(json: unknown): json is Choice {
-  const { family, tile, slices = 1, buffers = 1, halfSums = false } = fieldsOf(json);
+  const { family, tile, slices = 1, buffers = 1, float16Sums = false } = fieldsOf(json);
   if (family !== "tiled") return FAMILIES.includes(family);
   return TILES.includes(tile as Tile) && BUFFERS.includes(buffers as Buffers) &&
-    typeof halfSums === "boolean" &&
+    typeof float16Sums === "boolean" &&
     Number.isInteger(slices) && Number(slices) >= 1 && Number(slices) <= WORKGROUPS; // what the rule takes at most
 }
 
@@ -194,7 +194,7 @@ export function candidates(gpu: Gpu, shape: ProductShape): Choice[] {
         if (slices > 1 && (!few || k < slices * SLICE / 2)) continue;
         for (const buffers of BUFFERS) {
           const choice: Choice = { family: "tiled", tile, slices, buffers };
-          all.push(choice, { ...choice, halfSums: true });
+          all.push(choice, { ...choice, float16Sums: true });
         }
       }
     }

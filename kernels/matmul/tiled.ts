@@ -31,7 +31,7 @@ export interface Tiling {
    * float32. Where two float16 fit a register that is half as many instructions; the error of a product doubles, to a
    * quarter of what rounding its operands to bfloat16 makes.
    */
-  readonly halfSums?: boolean;
+  readonly float16Sums?: boolean;
 }
 
 /** Steps of k between two barriers. */
@@ -50,10 +50,10 @@ const HELD: Readonly<Record<Tile, readonly [number, number]>> = {
 /** Whether a device has the workgroup memory for a kernel, and the kernel the precision. */
 export function tileTakes(
   { device }: Gpu,
-  { tile, buffers = 1, halfSums = false }: Tiling,
+  { tile, buffers = 1, float16Sums = false }: Tiling,
   precision: Precision,
 ): boolean {
-  if (halfSums && precision !== "float16") return false;
+  if (float16Sums && precision !== "float16") return false;
   const bytes = 2 * buffers * DEPTH * tile * (precision === "float16" ? 2 : 4);
   return bytes <= device.limits.maxComputeWorkgroupStorageSize;
 }
@@ -116,7 +116,7 @@ const XYZW = ["x", "y", "z", "w"];
 /** The kernel of `tiledProduct`; its uniform stands after the result and what `part` binds. */
 export function tiledKernel(
   product: Pick<Product, "layout" | "a" | "b" | "precision" | "activation">,
-  { tile, buffers = 1, halfSums = false }: Tiling,
+  { tile, buffers = 1, float16Sums = false }: Tiling,
   vector: boolean,
   part: TiledPart = SLICES,
 ): Kernel {
@@ -128,7 +128,7 @@ export function tiledKernel(
   const width = vector ? 4 : 1;
   const double = buffers === 2;
   const key = `matmul_tiled/${part.name}/${layout}/${tile}${double ? "x2" : ""}${
-    halfSums ? "/half_sums" : ""
+    float16Sums ? "/float16_sums" : ""
   }/${width}${read.key}${endOfKey(product)}`;
   return gpu.kernel(key, () => {
     const [rows, columns] = HELD[tile];
@@ -178,11 +178,11 @@ ${vector ? STORE_FOUR : STORE_ONE}
         : ""
     } if (loadsB) { ${b.fetch} } else { ${a.fetch} }
     if (k > start) {
-      ${halfSums ? held.map(([i, h]) => `var h${i}${h} = vec4<f16>();`).join(" ") : ""}
+      ${float16Sums ? held.map(([i, h]) => `var h${i}${h} = vec4<f16>();`).join(" ") : ""}
       for (var chunk = filled; chunk < filled + ${CHUNKS}u; chunk++) {
-        ${QUAD.map((i) => multiplyStep(i, rows, columns, tile, halfSums)).join("\n        ")}
+        ${QUAD.map((i) => multiplyStep(i, rows, columns, tile, float16Sums)).join("\n        ")}
       }
-      ${halfSums ? held.map(([i, h]) => `c${i}${h} += vec4f(h${i}${h});`).join(" ") : ""}
+      ${float16Sums ? held.map(([i, h]) => `c${i}${h} += vec4f(h${i}${h});`).join(" ") : ""}
     }
     ${double ? `filled = ${CHUNKS}u - filled;` : "workgroupBarrier();"}
     if (loadsB) { ${b.put} } else { ${a.put} }
@@ -254,15 +254,15 @@ function multiplyStep(
   rows: number,
   columns: number,
   tile: Tile,
-  halfSums: boolean,
+  float16Sums: boolean,
 ): string {
   const halves = (name: "A" | "B", at: string, count: number): string =>
     range(count / 4).map((h) =>
       `let ${name.toLowerCase()}${h} = ${
-        halfSums ? "" : "vec4f"
+        float16Sums ? "" : "vec4f"
       }(tile${name}[chunk][${step}][${at} + ${h * tile / 8}u]);`
     ).join(" ");
-  const sum = halfSums ? "h" : "c";
+  const sum = float16Sums ? "h" : "c";
   const sums = range(rows).map((i) =>
     range(columns / 4).map((h) => `${sum}${i}${h} += a${i >> 2}.${XYZW[i % 4]} * b${h};`).join(" ")
   );

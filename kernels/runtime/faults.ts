@@ -5,6 +5,7 @@ import { formatBytes, type MemoryPool } from "./memory.ts";
 export class Faults {
   readonly #name: string;
   readonly #memory: MemoryPool;
+  readonly #told = Promise.withResolvers<void>();
   #first: DeviceError | undefined;
   #closed = false;
 
@@ -15,9 +16,15 @@ export class Faults {
     device.addEventListener("uncapturederror", (event) => {
       event.preventDefault();
       this.#first ??= this.#explain((event as GPUUncapturedErrorEvent).error);
+      this.#told.resolve();
     });
     device.lost.then(({ message }) => {
-      if (!this.#closed) this.#first = new DeviceError(`The device "${name}" was lost: ${message}`);
+      if (!this.#closed) {
+        this.#first = new DeviceError(
+          `The device "${name}" was lost, with all that was on it: its driver was reset, or it went away. (${message})`,
+        );
+      }
+      this.#told.resolve();
     });
   }
 
@@ -35,6 +42,14 @@ export class Faults {
   check(): void {
     if (this.#closed) throw new DeviceError("The device has been closed.");
     if (this.#first) throw this.#first;
+  }
+
+  /** Waits until something has been reported: drivers may tell of a loss later than calls fail of it, if within a second. */
+  async told(): Promise<void> {
+    let timer: ReturnType<typeof setTimeout> | undefined;
+    const timeout = new Promise<void>((resolve) => timer = setTimeout(resolve, 1000));
+    await Promise.race([this.#told.promise, timeout]);
+    clearTimeout(timer);
   }
 
   #explain(error: GPUError): DeviceError {

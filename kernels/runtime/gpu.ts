@@ -308,7 +308,7 @@ export class Gpu implements Disposable {
       try {
         return await readback.bytes();
       } catch (error) {
-        await Promise.resolve();
+        await this.#faults.told();
         this.check();
         throw error;
       }

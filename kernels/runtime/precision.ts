@@ -1,7 +1,7 @@
 import { ShapeError } from "./errors.ts";
 import type { Dtype, Tensor } from "./tensor.ts";
 
-/** To what the operands of matrix products are rounded. Sums are float32, but for what `Tiling.halfSums` says. */
+/** To what the operands of matrix products are rounded. Sums are float32, but for what `Tiling.float16Sums` says. */
 export type Precision = "float32" | "float16" | "bfloat16";
 
 /** Kinds of numbers that take two bytes. Kernels read them two in a u32. */
