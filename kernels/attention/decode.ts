@@ -1,7 +1,7 @@
 import type { Gpu } from "../runtime/gpu.ts";
 import { f32, type Kernel } from "../runtime/kernel.ts";
 import type { Tensor } from "../runtime/tensor.ts";
-import { entry } from "../runtime/wgsl.ts";
+import { entry, range } from "../runtime/wgsl.ts";
 import { LANES, takesLanes } from "./lanes.ts";
 import { type AttentionOptions, lines } from "./shape.ts";
 
@@ -69,17 +69,21 @@ const base = (start: string): string =>
   `let page = ${start} / ${PAGE_SIZE}u;
     let base = (min(pages[table + page], p.pages - 1u) - page) * ${PAGE_SIZE}u * pitch + column;`;
 
+/** Loads that an invocation has under way at a time: what they take is waiting, and few workgroups share it. */
+const AHEAD = 8;
+
 /** Each invocation scores a key, then each sums one vec4 of the values over some of the keys. */
 function tiledKernel(gpu: Gpu, headDim: number, together: number): Kernel {
   const vecs = headDim / 4;
-  const parts = Math.floor(SIZE / vecs);
+  const parts = Math.floor(SIZE / vecs), each = Math.ceil(SIZE / parts);
+  const ofKey = range(AHEAD + 1).findLast((n) => vecs % n === 0)!, ofValues = Math.min(each, AHEAD);
   const heads = (f: (g: number) => string): string => lines(together, f);
   const body = () =>
     `${share(vecs, together, SIZE)}
   let d = lane % ${vecs}u;
   let part = lane / ${vecs}u;
   for (var i = lane; i < ${together * vecs}u; i += ${SIZE}u) {
-    q[i] = qkv[row * stride + head * ${vecs}u + i] * p.scale;
+    q[i / ${vecs}u][i % ${vecs}u] = qkv[row * stride + head * ${vecs}u + i] * p.scale;
   }
   ${heads((g) => `var m${g} = -1e30; var l${g} = 0.0; var o${g} = vec4f();`)}
   for (var start = begin; start < end; start += ${SIZE}u) {
@@ -87,65 +91,72 @@ function tiledKernel(gpu: Gpu, headDim: number, together: number): Kernel {
     let key = base + min(start + lane, end - 1u) * pitch;
     workgroupBarrier();
     ${heads((g) => `var s${g} = 0.0;`)}
-    for (var i = 0u; i < ${vecs}u; i++) {
-      let x = keys[key + i];
-      ${heads((g) => `s${g} += dot(x, q[${g * vecs}u + i]);`)}
+    for (var i = 0u; i < ${vecs}u; i += ${ofKey}u) {
+      ${lines(ofKey, (n) => `let x${n} = keys[key + i + ${n}u];`)}
+      ${lines(ofKey, (n) => heads((g) => `s${g} += dot(x${n}, q[${g}][i + ${n}u]);`))}
     }
-    ${
-      heads((g) =>
-        `s${g} = select(-1e30, s${g}, start + lane < end); weights[${g * SIZE}u + lane] = s${g};`
-      )
-    }
+    ${heads((g) => `weights[${g}][lane] = select(-1e30, s${g}, start + lane < end);`)}
     workgroupBarrier();
     if (lane < ${together * 8}u) {
-      var top = weights[lane * 8u];
-      for (var i = 1u; i < 8u; i++) { top = max(top, weights[lane * 8u + i]); }
-      tops[lane] = top;
+      var top = -1e30;
+      ${lines(8, (n) => `top = max(top, weights[lane / 8u][lane % 8u * 8u + ${n}u]);`)}
+      tops[lane / 8u][lane % 8u] = top;
     }
     workgroupBarrier();
     ${
       heads((g) =>
         `{
       var top = m${g};
-      for (var i = 0u; i < 8u; i++) { top = max(top, tops[${g * 8}u + i]); }
+      ${lines(8, (n) => `top = max(top, tops[${g}][${n}]);`)}
       let shrink = exp(m${g} - top);
       m${g} = top;
       l${g} *= shrink;
       o${g} *= shrink;
-      weights[${g * SIZE}u + lane] = exp(s${g} - top);
+      weights[${g}][lane] = exp(weights[${g}][lane] - top);
     }`
       )
     }
     workgroupBarrier();
     if (part < ${parts}u) {
-      for (var i = part; i < min(${SIZE}u, end - start); i += ${parts}u) {
-        let x = values[base + (start + i) * pitch + d];
-        ${heads((g) => `{ let w = weights[${g * SIZE}u + i]; l${g} += w; o${g} += w * x; }`)}
+      for (var i = part; i < ${SIZE}u; i += ${ofValues * parts}u) {
+        ${
+      lines(
+        ofValues,
+        (n) => `let x${n} = values[base + min(start + i + ${n * parts}u, end - 1u) * pitch + d];`,
+      )
+    }
+        ${
+      lines(ofValues, (n) =>
+        heads((g) =>
+          `{ let w = weights[${g}][i + ${n * parts}u]; l${g} += w; o${g} += w * x${n}; }`
+        ))
+    }
       }
     }
   }
-  ${
-      heads((g) =>
-        `workgroupBarrier();
-  pieces[lane] = o${g};
-  weights[lane] = l${g};
   workgroupBarrier();
-  if (lane < ${vecs}u) {
-    let at = (row * p.heads + head + ${g}u) * p.splits + workgroup.z;
+  ${heads((g) => `pieces[${g}][lane] = o${g}; weights[${g}][lane] = l${g}; tops[${g}][0] = m${g};`)}
+  workgroupBarrier();
+  for (var i = lane; i < ${together * vecs}u; i += ${SIZE}u) {
+    let g = i / ${vecs}u;
+    let at = (row * p.heads + head + g) * p.splits + workgroup.z;
     var sum = vec4f();
     var l = 0.0;
-    for (var i = lane; i < ${parts * vecs}u; i += ${vecs}u) { sum += pieces[i]; l += weights[i]; }
-    out[at * ${vecs}u + lane] = sum / select(l, 1.0, p.splits > 1u);
-    if (lane == 0u) { sums[at] = vec2f(m${g}, l); }
-  }`
-      )
-    }`;
+    for (var n = i % ${vecs}u; n < ${parts * vecs}u; n += ${vecs}u) {
+      sum += pieces[g][n];
+      l += weights[g][n];
+    }
+    out[at * ${vecs}u + i % ${vecs}u] = sum / select(l, 1.0, p.splits > 1u);
+    if (i % ${vecs}u == 0u) { sums[at] = vec2f(tops[g][0], l); }
+  }`;
+  // Weights after those of the block's keys stay zero, as workgroup memory begins.
+  const most = Math.ceil(each / ofValues) * ofValues * parts;
   return gpu.kernel(`attention_decode/${headDim}/${together}`, () =>
     `${PARAMS}
-var<workgroup> q: array<vec4f, ${together * vecs}>;
-var<workgroup> weights: array<f32, ${together * SIZE}>;
-var<workgroup> tops: array<f32, ${together * 8}>;
-var<workgroup> pieces: array<vec4f, ${SIZE}>;
+var<workgroup> q: array<array<vec4f, ${vecs}>, ${together}>;
+var<workgroup> weights: array<array<f32, ${most}>, ${together}>;
+var<workgroup> tops: array<array<f32, 8>, ${together}>;
+var<workgroup> pieces: array<array<vec4f, ${SIZE}>, ${together}>;
 ${entry(gpu, SIZE, body())}`);
 }
 
@@ -242,14 +253,29 @@ ${
   if (i < p.n) {
     let first = i / p.vecs * p.splits;
     var m = -1e30;
-    for (var s = 0u; s < p.splits; s++) { m = max(m, sums[first + s].x); }
     var l = 0.0;
     var o = vec4f();
-    for (var s = 0u; s < p.splits; s++) {
-      let share = sums[first + s];
-      let factor = exp(share.x - m);
-      l += factor * share.y;
-      o += factor * parts[(first + s) * p.vecs + i % p.vecs];
+    for (var s = 0u; s < p.splits; s += 8u) {
+      ${
+        lines(8, (n) =>
+          `let at${n} = first + min(s + ${n}u, p.splits - 1u);
+      let share${n} = sums[at${n}];
+      let x${n} = parts[at${n} * p.vecs + i % p.vecs];`)
+      }
+      var top = m;
+      ${lines(8, (n) => `top = max(top, share${n}.x);`)}
+      let shrink = exp(m - top);
+      m = top;
+      l *= shrink;
+      o *= shrink;
+      ${
+        lines(8, (n) =>
+          `{
+        let factor = select(0.0, exp(share${n}.x - m), s + ${n}u < p.splits);
+        l += factor * share${n}.y;
+        o += factor * x${n};
+      }`)
+      }
     }
     out[i] = o / l;
   }`,
