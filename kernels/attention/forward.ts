@@ -1,103 +1,100 @@
 import type { Gpu } from "../runtime/gpu.ts";
 import { f32, type Kernel } from "../runtime/kernel.ts";
 import { entry } from "../runtime/wgsl.ts";
-import { TILE } from "../sequences.ts";
 import {
+  acrossColumns,
   type AttentionForward,
   type AttentionOptions,
-  type Block,
-  blockRows,
-  chooseBlock,
-  dotProducts,
+  BLOCK_PLACES,
+  blockArrays,
+  blockOf,
+  column,
   keyColumns,
   lines,
-  loadRows,
-  vecsEach,
+  noSums,
+  OWN_ROWS,
+  ownPlaces,
+  ownRow,
+  type Rows,
+  scores,
+  SIZE,
+  storeSums,
   weightedSums,
 } from "./shape.ts";
 
-const bytes = ({ rows, columns, across, down, pitch }: Block): number =>
-  16 * (rows * pitch + columns * pitch + columns * down + across * down);
-
 /**
- * A workgroup has a block of queries of one head; keys and values pass by in blocks. The softmax is computed as they
+ * A workgroup has a tile of queries of one head; keys and values pass by in blocks. The softmax is computed as they
  * pass: with each block the largest score so far, m, may grow, and what was summed shrinks by exp(m_old − m_new).
  */
 function forwardKernel(
   gpu: Gpu,
-  block: Block,
   { headDim, causal }: AttentionOptions,
   cached: boolean,
 ): Kernel {
-  const { rows, columns, across, down, size, vecs, pitch } = block;
-  const each = columns / across, wide = vecsEach(block);
+  const block = blockOf(gpu, headDim, 64);
+  const { columns, each, vecs, wide } = block;
+  const queries: Rows = {
+    buffer: "qkv",
+    at: (row) => `${row} * stride + head * ${vecs}u`,
+    factor: " * p.scale",
+  };
+  const keys: Rows = { buffer: "seen", at: (row) => `${row} * key_stride + k` };
+  const values: Rows = { buffer: "seen", at: (row) => `${row} * key_stride + v` };
+  const products = [["s", queries, keys, () => ""]] as const;
   const body = () =>
-    `${blockRows(rows)}
+    `${BLOCK_PLACES}
   let head = workgroup.y;
   let stride = (p.heads + 2u * p.kv_heads) * ${vecs}u;
-  let q = head * ${vecs}u;
   ${keyColumns(vecs, cached)}
-  let c = lane % ${across}u;
-  let r = lane / ${across}u;
-  let own_keys = vec4u(first + shift + r * 4u) + vec4u(0u, 1u, 2u, 3u);
-  ${loadRows(block, "a", "qkv[(first + row) * stride + q + d] * p.scale", rows, "count")}
+  let own_keys = first + shift + ${OWN_ROWS};
+  ${ownPlaces(block, products)}
   var m = vec4f(-1e30);
   var l = vec4f();
-  ${lines(4 * wide, (i) => `var o${i >> 2}_${i & 3} = vec4f();`)}
-  let end = select(tile.z, ${causal ? "first + count + shift" : "tile.w"}, count > 0u);
+  ${noSums(block, "o")}
+  let end = ${causal ? "last + shift + 1u" : "tile.w"};
   for (var start = tile.z; start < end; start += ${columns}u) {
-    workgroupBarrier();
-    ${loadRows(block, "b", "seen[(start + row) * key_stride + k + d]", columns, "end - start")}
-    workgroupBarrier();
-    ${lines(each, (j) => `var s${j} = vec4f();`)}
-    ${dotProducts(block, [["s", "a", "b"]])}
-    var top = m;
-    ${
-      lines(each, (j) => {
-        const key = `start + c + ${j * across}u`;
-        const seen = causal ? `vec4u(${key}) <= own_keys` : `vec4<bool>(${key} < end)`;
-        return `s${j} = select(vec4f(-1e30), s${j}, ${seen}); top = max(top, s${j});`;
-      })
+    ${scores(block, products)}
+    if (start + ${columns}u > ${causal ? "first + shift" : "end"}) {
+      ${
+      lines(each, (j) =>
+        `s${j} = select(vec4f(-1e30), s${j}, ${
+          causal ? `vec4u(${column(j)}) <= own_keys` : `vec4<bool>(${column(j)} < end)`
+        });`)
     }
-    parts[c * ${down}u + r] = top;
-    workgroupBarrier();
-    ${lines(across, (i) => `top = max(top, parts[${i * down}u + r]);`)}
+    }
+    var top = m;
+    ${lines(each, (j) => `top = max(top, s${j});`)}
+    ${acrossColumns("top", (a, b) => `max(${a}, ${b})`)}
     let shrink = exp(m - top);
     m = top;
     l *= shrink;
-    ${
-      lines(
-        each,
-        (j) =>
-          `s${j} = exp(s${j} - m); l += s${j}; weights[(c + ${
-            j * across
-          }u) * ${down}u + r] = s${j};`,
-      )
-    }
+    ${lines(each, (j) => `s${j} = exp(s${j} - m); l += s${j};`)}
     ${lines(4 * wide, (i) => `o${i >> 2}_${i & 3} *= shrink.${"xyzw"[i & 3]};`)}
-    ${loadRows(block, "b", "seen[(start + row) * key_stride + v + d]", columns, "end - start")}
-    workgroupBarrier();
-    ${weightedSums(block, [["o", "weights", "b"]])}
+    ${weightedSums(block, "o", "s", values)}
   }
   workgroupBarrier();
-  parts[c * ${down}u + r] = l;
-  workgroupBarrier();
-  l = vec4f();
-  ${lines(across, (i) => `l += parts[${i * down}u + r];`)}
+  ${acrossColumns("l", (a, b) => `${a} + ${b}`)}
+  let inverse = 1.0 / l;
   ${
-      lines(4, (i) =>
-        `if (r * 4u + ${i}u < count) {
-    let row = first + r * 4u + ${i}u;
+      storeSums(
+        block,
+        "out",
+        (i) => `((first + ${ownRow(i)}) * p.heads + head) * ${vecs}u + c`,
+        (v, i) => `o${v}_${i} * inverse[${i}]`,
+      )
+    }
+  if (c == 0u) {
+    let sums = m + log(l);
     ${
-          lines(wide, (v) =>
-            `if (c + ${v * across}u < ${vecs}u) { ` +
-            `out[(row * p.heads + head) * ${vecs}u + c + ${v * across}u] = o${v}_${i} / l.${
-              "xyzw"[i]
-            }; }`)
-        }
-    if (c == 0u) { lse[row * p.heads + head] = m[${i}] + log(l[${i}]); }
-  }`)
-    }`;
+      lines(
+        4,
+        (i) =>
+          `if (${ownRow(i)} < count) { lse[(first + ${
+            ownRow(i)
+          }) * p.heads + head] = sums[${i}]; }`,
+      )
+    }
+  }`;
   const key = `attention/${headDim}${causal ? "/causal" : ""}${cached ? "/cached" : ""}`;
   return gpu.kernel(key, () => `
 struct Params { heads: u32, kv_heads: u32, scale: f32 }
@@ -107,19 +104,15 @@ struct Params { heads: u32, kv_heads: u32, scale: f32 }
 @group(0) @binding(3) var<storage, read_write> out: array<vec4f>;
 @group(0) @binding(4) var<storage, read_write> lse: array<f32>;
 @group(0) @binding(5) var<uniform> p: Params;
-var<workgroup> a: array<vec4f, ${rows * pitch}>;
-var<workgroup> b: array<vec4f, ${columns * pitch}>;
-var<workgroup> weights: array<vec4f, ${columns * down}>;
-var<workgroup> parts: array<vec4f, ${across * down}>;
-${entry(gpu, size, body())}`);
+${blockArrays(block, ["s"])}
+${entry(gpu, SIZE, body())}`);
 }
 
 /** See `AttentionForward`. */
 export const tiledForward: AttentionForward = (qkv, seen, tiles, options, scale, out, lse) => {
   const { gpu } = qkv;
-  const { heads, kvHeads, headDim } = options;
-  const block = chooseBlock(gpu, headDim, bytes);
-  const kernel = forwardKernel(gpu, block, options, seen !== qkv);
-  const workgroups = [tiles.rows * (TILE / block.rows), heads] as const;
+  const { heads, kvHeads } = options;
+  const kernel = forwardKernel(gpu, options, seen !== qkv);
+  const workgroups = [tiles.rows, heads] as const;
   gpu.run(kernel, [qkv, seen, tiles, out, lse], [heads, kvHeads, f32(scale)], workgroups);
 };

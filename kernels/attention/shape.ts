@@ -1,7 +1,7 @@
 import type { Gpu } from "../runtime/gpu.ts";
 import type { Tensor } from "../runtime/tensor.ts";
-import { DeviceError } from "../runtime/errors.ts";
 import type { HeadLayout } from "../rope.ts";
+import { range } from "../runtime/wgsl.ts";
 import { TILE } from "../sequences.ts";
 
 /** What an attention is besides its rows. */
@@ -44,129 +44,292 @@ export function keyColumns(vecs: number, cached: boolean): string {
   let shift = ${cached ? "tile.w - (tile.x + tile.y)" : "0u"};`;
 }
 
+/** Invocations of a workgroup of the tiled kernels over its columns, over its rows, and in all. */
+export const ACROSS = 8;
+const DOWN = TILE / 4;
+export const SIZE = ACROSS * DOWN;
+/** Rows that an invocation sums in a turn of the loop. */
+const UNROLLED = 4;
+
 /**
- * How a workgroup of the tiled kernels is laid out. It computes a block of scores [rows, columns]; an invocation has
- * four neighbouring rows and every `across`-th column of them.
+ * How a workgroup of the tiled kernels is laid out. It computes blocks of scores: of a tile's rows, its own, and of
+ * `columns` that pass by. An invocation has row r and every 16th after it, and column c and every eighth after it.
+ *
+ * Only slices of rows are in workgroup memory, so that several workgroups find place: a few vec4 of each row while
+ * scores are computed, a few rows while they are summed. Its arrays are nested as invocations take from them: the
+ * indices that vary within an inner loop are constants, so that neither they nor their bounds are computed there.
  */
 export interface Block {
-  /** Rows of the block, which stay while the columns pass by. */
-  readonly rows: number;
   /** Columns of the block. */
   readonly columns: number;
-  /** Invocations side by side over the columns. */
-  readonly across: number;
-  /** Invocations over the rows, each with four. */
-  readonly down: number;
-  /** Invocations in all. */
-  readonly size: number;
+  /** Columns of an invocation. */
+  readonly each: number;
   /** A head's width in vec4. */
   readonly vecs: number;
-  /** A head's width in workgroup memory, padded so that neighbouring rows lie in different banks. */
-  readonly pitch: number;
+  /** Vec4 of a row that an invocation sums. */
+  readonly wide: number;
+  /** Vec4 of each row in a slice. */
+  readonly depth: number;
+  /** Rows in a slice. */
+  readonly keys: number;
 }
 
-const BLOCKS = [[64, 32, 8], [32, 32, 8], [32, 16, 8], [16, 16, 8], [16, 8, 8], [8, 8, 8], [
-  8,
-  4,
-  4,
-], [4, 4, 4]];
-const MOST_STORAGE = 40 << 10;
+/** The block for an adapter: smaller slices where a workgroup has but 16 KB. */
+export function blockOf({ device }: Gpu, headDim: number, columns: 64 | 32): Block {
+  const small = device.limits.maxComputeWorkgroupStorageSize < 32 << 10;
+  if (small) columns = 32;
+  const vecs = headDim / 4;
+  return {
+    columns,
+    each: columns / ACROSS,
+    vecs,
+    wide: Math.ceil(vecs / ACROSS),
+    depth: small ? 2 : 4,
+    keys: small ? 8 : 16,
+  };
+}
 
 /**
- * The largest block whose arrays fit in workgroup memory.
- *
- * @param bytes Bytes of those arrays.
+ * WGSL that declares a block's arrays, for some `scores`. Rows are padded so that neighbours lie in different banks.
  */
-export function chooseBlock({ device }: Gpu, headDim: number, bytes: (b: Block) => number): Block {
-  const most = Math.min(MOST_STORAGE, device.limits.maxComputeWorkgroupStorageSize);
-  for (const [rows, columns, across] of BLOCKS as [number, number, number][]) {
-    const [down, vecs] = [rows / 4, headDim / 4];
-    const size = across * down;
-    const block = { rows, columns, across, down, size, vecs, pitch: vecs + 1 };
-    if (bytes(block) <= most) return block;
+export function blockArrays({ each, wide, depth, keys }: Block, scores: readonly string[]): string {
+  const slices = (inner: number, outer: number): string =>
+    `array<array<array<vec4f, ${depth + 1}>, ${inner}>, ${outer}>`;
+  return `${
+    scores.map((s) =>
+      `var<workgroup> own_${s}: ${slices(DOWN, 4)};
+var<workgroup> passing_${s}: ${slices(ACROSS, each)};`
+    ).join("\n")
   }
-  throw new DeviceError(
-    `Heads of width ${headDim} do not fit this adapter's ${most} bytes of workgroup memory.`,
-  );
+var<workgroup> weights: array<array<array<vec4f, ${DOWN + 2}>, ${UNROLLED}>, ${keys / UNROLLED}>;
+var<workgroup> summed: array<array<array<array<vec4f, ${ACROSS}>, ${wide}>, ${UNROLLED}>, ${
+    keys / UNROLLED
+  }>;`;
 }
 
 /** `f(0)`, … `f(n − 1)` as lines. */
 export function lines(n: number, f: (i: number) => string): string {
-  return Array.from({ length: n }, (_, i) => f(i)).join("\n");
-}
-
-/** WGSL that finds the rows of a block: `first` row, its `count` of rows, and its `tile`. */
-export function blockRows(rows: number): string {
-  const parts = TILE / rows;
-  return `let tile = tiles[workgroup.x / ${parts}u];
-  let skipped = (workgroup.x % ${parts}u) * ${rows}u;
-  let first = tile.x + skipped;
-  let count = min(max(tile.y, skipped) - skipped, ${rows}u);`;
+  return range(n).map(f).join("\n");
 }
 
 /**
- * WGSL that copies rows of a head into workgroup memory, with zeros after the last.
- *
- * @param array The workgroup array.
- * @param source An element of the source, given its `row` among them and its vec4 `d`.
- * @param rows How many rows the array has.
- * @param filled WGSL for how many of them are in the source.
+ * WGSL that finds a tile's `first` row, its `count` and `last` row, and an invocation's `r` and `c`. Neighbours in two
+ * bits of `lane` share a row or a column, for which some GPUs read workgroup memory once.
  */
-export function loadRows(
-  b: Block,
-  array: string,
-  source: string,
-  rows: number,
-  filled: string,
+export const BLOCK_PLACES = `let tile = tiles[workgroup.x];
+  let first = tile.x;
+  let count = tile.y;
+  let last = first + count - 1u;
+  let c = lane / 2u % ${ACROSS}u;
+  let r = lane / ${2 * ACROSS}u * 2u + lane % 2u;`;
+
+/** Row i of an invocation, from the tile's first. */
+export function ownRow(i: number): string {
+  return `r + ${i * DOWN}u`;
+}
+
+/** The four rows of an invocation in one vector. */
+export const OWN_ROWS = `r + vec4u(${range(4).map((i) => `${i * DOWN}u`)})`;
+
+/** Column j of an invocation. */
+export function column(j: number): string {
+  return `start + c + ${j * ACROSS}u`;
+}
+
+/** Rows in a buffer of vec4. */
+export interface Rows {
+  /** The buffer's name. */
+  readonly buffer: string;
+  /** Where a row begins in it. */
+  readonly at: (row: string) => string;
+  /** What follows an element of it: a factor, or nothing. */
+  readonly factor?: string;
+}
+
+/** Scores: their name, the tile's rows and the rows that pass by, whose products they are, and what column j begins with. */
+export type Scores = readonly [
+  name: string,
+  own: Rows,
+  passing: Rows,
+  begin: (j: number) => string,
+];
+
+/** WGSL that finds what an invocation copies of `n` rows, slice by slice, as `${name}i`: after the `last`, of that. */
+function slicePlaces(
+  { depth }: Block,
+  name: string,
+  { at }: Rows,
+  n: number,
+  first: string,
+  last: string,
 ): string {
-  return `for (var i = lane; i < ${rows * b.vecs}u; i += ${b.size}u) {
-    let row = i / ${b.vecs}u;
-    let d = i % ${b.vecs}u;
-    var x = vec4f();
-    if (row < ${filled}) { x = ${source}; }
-    ${array}[row * ${b.pitch}u + d] = x;
+  const rows = SIZE / depth;
+  return lines(
+    Math.ceil(n / rows),
+    (i) =>
+      `let ${name}${i} = ${at(`min(${first} + lane / ${depth}u + ${i * rows}u, ${last})`)} + ` +
+      `lane % ${depth}u;`,
+  );
+}
+
+/** WGSL that finds the tile's rows for `scores`. */
+export function ownPlaces(block: Block, all: readonly Scores[]): string {
+  return all.map(([s, own]) => slicePlaces(block, `at_own_${s}`, own, TILE, "first", "last"))
+    .join("\n");
+}
+
+/**
+ * WGSL of the vec4 `${name}j` of some scores: the products of an invocation's rows with its column j. Rows and columns
+ * after the last are as the last: they are not stored, or masked.
+ */
+export function scores(block: Block, all: readonly Scores[]): string {
+  const { columns, each, vecs, depth } = block;
+  const rows = SIZE / depth;
+  const copies = all.flatMap(([s, own, passing]) =>
+    ([[`own_${s}`, own, TILE, DOWN], [`passing_${s}`, passing, columns, ACROSS]] as const)
+      .flatMap(([array, source, n, inner]) =>
+        range(Math.ceil(n / rows)).map((i) => ({
+          array,
+          source,
+          n,
+          inner,
+          i,
+          copy: `${array}_${i}`,
+        }))
+      )
+  );
+  return `${
+    all.map(([s, _, passing, begin]) =>
+      slicePlaces(block, `at_passing_${s}`, passing, columns, "start", "end - 1u") + "\n" +
+      lines(each, (j) => `var ${s}${j} = vec4f(${begin(j)});`)
+    ).join("\n")
+  }
+  for (var d = 0u; d < ${vecs}u; d += ${depth}u) {
+    ${
+    copies.map(({ array, source: { buffer, factor }, i, copy }) => {
+      const x = `${buffer}[at_${array}${i} + d]${factor ?? ""}`;
+      return `let ${copy} = ${
+        vecs % depth === 0 ? x : `select(vec4f(), ${x}, d + lane % ${depth}u < ${vecs}u)`
+      };`;
+    }).join("\n")
+  }
+    workgroupBarrier();
+    ${
+    copies.map(({ array, n, inner, i, copy }) => {
+      const outer = `lane / ${depth * inner}u + ${i * rows / inner}u`;
+      const place = `${array}[${outer}][lane / ${depth}u % ${inner}u][lane % ${depth}u]`;
+      return `${n < rows ? `if (lane < ${n * depth}u)` : ""} { ${place} = ${copy}; }`;
+    }).join("\n")
+  }
+    workgroupBarrier();
+    for (var u = 0u; u < ${depth}u; u++) {
+      ${
+    all.map(([s]) =>
+      `{
+      ${lines(4, (i) => `let a${i} = own_${s}[${i}][r][u];`)}
+      ${[..."xyzw"].map((e) => `let ${e} = vec4f(a0.${e}, a1.${e}, a2.${e}, a3.${e});`).join("\n")}
+      ${
+        lines(each, (j) =>
+          `{ let b = passing_${s}[${j}][c][u]; ` +
+          [..."xyzw"].map((e) => `${s}${j} += ${e} * b.${e};`).join(" ") + " }")
+      }
+      }`
+    ).join("\n")
+  }
+    }
   }`;
 }
 
-/** WGSL that adds to each vec4 `${score}j` the products of an invocation's four rows of `a` with its columns j of `b`. */
-export function dotProducts(block: Block, pairs: readonly [string, string, string][]): string {
-  const { columns, across, vecs, pitch } = block;
-  return `for (var d = 0u; d < ${vecs}u; d++) {
+/** Where the weights of an invocation's column stand, the i-th of those in the slice. */
+function ownWeight(i: number): string {
+  return `weights[c / ${UNROLLED}u + ${i * ACROSS / UNROLLED}u][c % ${UNROLLED}u][r]`;
+}
+
+/** WGSL of sums that are zero yet: `${sum}v_i`, vec4 v of row i. */
+export function noSums({ wide }: Block, sum: string): string {
+  return lines(4 * wide, (i) => `var ${sum}${i >> 2}_${i & 3} = vec4f();`);
+}
+
+/** WGSL that adds to the sums `${sum}v_i` the rows that pass by, weighted by the vec4 `${weight}j`. */
+export function weightedSums(
+  { columns, vecs, wide, keys }: Block,
+  sum: string,
+  weight: string,
+  { buffer, at }: Rows,
+): string {
+  const parts = keys / ACROSS, all = keys * ACROSS >= SIZE;
+  return `for (var slice = 0u; slice < min(${columns}u, end - start); slice += ${keys}u) {
+    let at = ${at(`min(start + slice + lane / ${ACROSS}u, end - 1u)`)};
     ${
-    pairs.map(([score, a, b]) =>
-      `{
-    ${lines(4, (i) => `let row${i} = ${a}[(r * 4u + ${i}u) * ${pitch}u + d];`)}
-    ${
-        lines(columns / across, (j) =>
-          `{ let b = ${b}[(c + ${j * across}u) * ${pitch}u + d]; ` +
-          `${score}${j} += vec4f(dot(row0, b), dot(row1, b), dot(row2, b), dot(row3, b)); }`)
-      }
-    }`
-    ).join("\n")
+    lines(wide, (v) => {
+      const d = `lane % ${ACROSS}u + ${v * ACROSS}u`;
+      return `let x${v} = ${buffer}[at + ${vecs % ACROSS ? `min(${d}, ${vecs - 1}u)` : d}];`;
+    })
   }
+    workgroupBarrier();
+    switch slice {
+      ${
+    lines(columns / keys, (n) =>
+      `${n === 0 ? "default" : `case ${n * keys}u`}: { ${
+        range(parts).map((i) =>
+          `${ownWeight(i)} = ${weight}${n * parts + i};`
+        ).join(" ")
+      } }`)
+  }
+    }
+    ${all ? "" : `if (lane < ${keys * ACROSS}u)`} {
+    ${
+    lines(wide, (v) =>
+      `summed[lane / ${
+        ACROSS * UNROLLED
+      }u][lane / ${ACROSS}u % ${UNROLLED}u][${v}][lane % ${ACROSS}u] = x${v};`)
+  }
+    }
+    workgroupBarrier();
+    for (var i = 0u; i < ${keys / UNROLLED}u; i++) {
+    ${
+    lines(UNROLLED, (k) =>
+      `{ let w = weights[i][${k}][r]; ${
+        range(wide).map((v) =>
+          `{ let x = summed[i][${k}][${v}][c]; ` +
+          [..."xyzw"].map((e, i) =>
+            `${sum}${v}_${i} += w.${e} * x;`
+          ).join(" ") + " }"
+        ).join(" ")
+      } }`)
+  }
+    }
   }`;
 }
 
-/** How many vec4 of a row an invocation sums. */
-export function vecsEach({ vecs, across }: Block): number {
-  return Math.ceil(vecs / across);
+/** WGSL that stores what an invocation has of its rows: `value` of vec4 v of row i goes where `at` says of the row, and on. */
+export function storeSums(
+  { vecs, wide }: Block,
+  buffer: string,
+  at: (i: number) => string,
+  value: (v: number, i: number) => string,
+): string {
+  return lines(4, (i) =>
+    `if (${ownRow(i)} < count) {
+    ${
+      lines(wide, (v) => {
+        const store = `${buffer}[${at(i)} + ${v * ACROSS}u] = ${value(v, i)};`;
+        const whole = vecs >= (v + 1) * ACROSS;
+        return whole ? store : `if (c < ${vecs - v * ACROSS}u) { ${store} }`;
+      })
+    }
+  }`);
 }
 
-/** WGSL that adds to the sums `${sum}v_i` (vec4 v, row i) the weights of four rows times the rows of `b`. */
-export function weightedSums(block: Block, triples: readonly [string, string, string][]): string {
-  const { columns, across, down, vecs, pitch } = block;
-  return `for (var k = 0u; k < ${columns}u; k++) {
+/** WGSL that combines a vec4 with those of all invocations over the same rows. */
+export function acrossColumns(value: string, combine: (a: string, b: string) => string): string {
+  return `${ownWeight(0)} = ${value};
+    workgroupBarrier();
+    ${value} = weights[0][0][r];
     ${
-    triples.map(([sum, weights, b]) =>
-      `{
-    let w = ${weights}[k * ${down}u + r];
-    ${
-        lines(vecsEach(block), (v) =>
-          `{ let x = ${b}[k * ${pitch}u + min(c + ${v * across}u, ${vecs - 1}u)]; ` +
-          [..."xyzw"].map((e, i) => `${sum}${v}_${i} += w.${e} * x;`).join(" ") + " }")
-      }
-    }`
-    ).join("\n")
-  }
+    lines(ACROSS - 1, (i) =>
+      `${value} = ${
+        combine(value, `weights[${Math.floor((i + 1) / UNROLLED)}][${(i + 1) % UNROLLED}][r]`)
+      };`)
   }`;
 }
