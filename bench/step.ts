@@ -5,7 +5,7 @@
  *
  * Prints Markdown. "possible" is the longer of two times: the step's arithmetic at the speed of a large product, and its
  * least traffic (weights, optimizer, activations kept for the backward pass) at the speed of a copy. "host" is the time
- * in which JavaScript records the step, while the device may work at the one before.
+ * in which the step is recorded and handed over, while the device may work at the one before.
  */
 import { parseArgs } from "node:util";
 import { measureDevice } from "../kernels/measure.ts";
