@@ -59,12 +59,12 @@ interface HostSums {
 
 /** One pass when no id has more than a segment of rows, else one into partial sums and one over them. */
 function plan(ids: Uint32Array, vocabulary: number): HostSums[] {
-  const ends = new Uint32Array(vocabulary);
-  for (const id of ids) ends[id]!++;
-  for (let id = 1; id < vocabulary; id++) ends[id]! += ends[id - 1]!;
+  const ends = new Uint32Array(vocabulary + 1);
+  for (const id of ids) ends[id + 1]!++;
+  for (let id = 0; id < vocabulary; id++) ends[id + 1]! += ends[id]!;
   const terms = new Uint32Array(ids.length);
-  const next = Uint32Array.from(ends, (_, id) => ends[id - 1] ?? 0);
-  ids.forEach((id, row) => terms[next[id]!++] = row);
+  // an id's end begins where the rows of those before it end, and moves on with each of its own
+  ids.forEach((id, row) => terms[ends[id]!++] = row);
 
   const whole: HostSums = { targets: [], starts: [], terms };
   const parts: HostSums = { targets: [], starts: [], terms };
@@ -82,13 +82,17 @@ function plan(ids: Uint32Array, vocabulary: number): HostSums[] {
   }
   const count = parts.targets.length;
   if (count === whole.targets.length) return [whole];
-  const partial = Uint32Array.from({ length: count }, (_, i) => i);
-  return [parts, { targets: whole.targets, starts, terms: partial }];
+  return [parts, { targets: whole.targets, starts, terms: Uint32Array.from(parts.targets) }];
 }
 
 function upload(gpu: Gpu, { targets, starts, terms }: HostSums): RowSums {
-  const index = Uint32Array.from([...targets, ...starts, terms.length, ...terms]);
-  return { index: gpu.tensor(index, [index.length], "token order"), count: targets.length };
+  const count = targets.length;
+  const index = new Uint32Array(2 * count + 1 + terms.length);
+  index.set(targets);
+  index.set(starts, count);
+  index[2 * count] = terms.length;
+  index.set(terms, 2 * count + 1);
+  return { index: gpu.tensor(index, [index.length], "token order"), count };
 }
 
 function sumKernel(gpu: Gpu, { size, code }: Vectors): Kernel {
