@@ -10,6 +10,7 @@ import {
   type Choice,
   chooseKernel,
   kernelName,
+  kernelsFor,
   parseTuning,
   preferred,
   productClass,
@@ -228,6 +229,19 @@ Deno.test("candidates for a graphics card are tiles that fit its memory, long su
   assertEquals((["float32", "bfloat16", "float16"] as const).map(inHalf), [false, false, true]);
   const families = new Set(candidates(gpu, GEMV).map(({ family }) => family));
   assertEquals(families, new Set(["gemv", "tiled", "small"] as const));
+});
+
+Deno.test("where registers are few, no rule chooses tiles of 128, and two of 64 share the rows of an expert's", async () => {
+  const [device, info] = await openDevice(
+    await chooseAdapter(Deno.env.get("GLIMPSE_DEVICE") ?? "gpu"),
+  );
+  using gpu = new Gpu(device, { ...info, software: false, subgroupSize: 0, fewRegisters: true });
+  const large: ProductShape = { layout: "NT", m: 4096, n: 2816, k: 512, precision: "float32" };
+  assertEquals(kernelsFor(gpu, large).rule, { family: "tiled", tile: 64, slices: 1 });
+  const tiled: Choice = { family: "tiled", tile: 64 };
+  for (const shape of GROUPED) assertEquals(groupedKernels(gpu, shape).rule, tiled);
+  const { float } = seeded("few registers");
+  assertEquals(await checkGrouped(gpu, tiled, "float32", float), undefined);
 });
 
 Deno.test("what was found is kept in a file, and nothing else is taken for it", async () => {

@@ -12,7 +12,7 @@ export function groupedKernels(gpu: Gpu, shape: GroupedShape): Kernels {
   const { layout, m, n, k, experts, tile, precision } = shape;
   const small: Choice = { family: "small" };
   const large: Choice | undefined = !gpu.info.software
-    ? { family: "tiled", tile: tiledSide(shape) }
+    ? { family: "tiled", tile: tiledSide(gpu, shape) }
     : softwareTakesGrouped(gpu, shape)
     ? { family: "software" }
     : undefined;

@@ -175,7 +175,7 @@ export function takes(gpu: Gpu, choice: Choice, shape: ProductShape): boolean {
 
 /** The choice by rule. */
 export function ruledChoice(gpu: Gpu, shape: ProductShape): Choice {
-  return gpu.info.software ? chooseSoftware(gpu, shape) : chooseGpu(shape);
+  return gpu.info.software ? chooseSoftware(gpu, shape) : chooseGpu(gpu, shape);
 }
 
 /** Multiplications from which a kernel without tiles is not worth measuring. */
@@ -221,11 +221,12 @@ function tileCount({ m, n }: ProductShape, tile: Tile): number {
 }
 
 /** The largest tile of which there are enough to occupy the GPU, with k cut where even the smaller ones are few. */
-function chooseGpu(shape: ProductShape): Choice {
+function chooseGpu({ info }: Gpu, shape: ProductShape): Choice {
   const { m, n, k } = shape;
   if (gemvTakes(shape)) return { family: "gemv" };
   if (m * n * k < 2 ** 15) return { family: "small" };
-  if (tileCount(shape, 128) >= WORKGROUPS) return { family: "tiled", tile: 128 };
+  const largest = !info.fewRegisters && tileCount(shape, 128) >= WORKGROUPS;
+  if (largest) return { family: "tiled", tile: 128 };
   const tile = Math.min(m, n) > 32 ? 64 : 32;
   const slices = Math.min(Math.ceil(WORKGROUPS / tileCount(shape, tile)), Math.floor(k / SLICE));
   return { family: "tiled", tile, slices: Math.max(slices, 1) };

@@ -10,6 +10,8 @@ export interface AdapterInfo {
   readonly subgroupSize: number;
   /** Whether shaders that use subgroups must say so; browsers want that, Deno refuses the word. */
   readonly declaresSubgroups: boolean;
+  /** Whether an invocation has but 128 registers, as on Intel's cards: sums by tiles of 128 do not fit. */
+  readonly fewRegisters: boolean;
   /** Whether shaders may use half precision. */
   readonly float16: boolean;
   /** Whether kernels can be timed. */
@@ -20,6 +22,7 @@ export interface AdapterInfo {
 const WANTED = ["timestamp-query", "shader-f16", "subgroups"];
 
 const SOFTWARE = /llvmpipe|lavapipe|swiftshader|software|basic render/i;
+const INTEL = /\bintel\b/i;
 
 function nameOf({ info }: GPUAdapter): string {
   const parts = [info.vendor, info.architecture, info.device, info.description];
@@ -116,6 +119,7 @@ function describe(adapter: GPUAdapter, features: readonly string[]): AdapterInfo
     // Deno grants the feature without naming it
     declaresSubgroups: features.includes("subgroups") &&
       adapter.features.has("subgroups" as GPUFeatureName),
+    fewRegisters: INTEL.test(nameOf(adapter)),
     float16: features.includes("shader-f16"),
     timestamps: features.includes("timestamp-query"),
   };
