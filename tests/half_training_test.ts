@@ -137,6 +137,7 @@ Deno.test("the precision follows the adapter, and float16 needs it in shaders", 
   const adapter = {
     name: "Some GPU",
     subgroupSize: 0,
+    fewRegisters: false,
     timestamps: false,
     declaresSubgroups: false,
   };

@@ -1,6 +1,6 @@
 import type { Gpu } from "../runtime/gpu.ts";
 import type { Kernel } from "../runtime/kernel.ts";
-import { entry } from "../runtime/wgsl.ts";
+import { entry, range } from "../runtime/wgsl.ts";
 import {
   addends,
   additions,
@@ -45,9 +45,13 @@ function gemvKernel(product: Product, rows: number, read: Operands): Kernel {
   const { gpu } = product.out;
   return gpu.kernel(`matmul_gemv/${rows}${read.key}${endOfKey(product)}`, () => {
     const { lanes, columns } = sharing(gpu);
-    const row = Array.from({ length: rows }, (_, i) => i);
-    const held = Array.from({ length: columns }, (_, j) => j);
+    const row = range(rows), held = range(columns);
     const sums = row.flatMap((i) => held.map((j) => `c${i}_${j}`));
+    // a card waits for loads once a turn, so that the few of one row are to be several turns'
+    const turns = gpu.info.software ? [0] : range(Math.max(1, 4 / rows));
+    const at = (turn: number) => turn ? `min(q + ${turn * lanes}u, p.quads - 1u)` : "q";
+    const inRow = (turn: number, value: string) =>
+      turn ? `select(vec4f(), ${value}, q + ${turn * lanes}u < p.quads)` : value;
     return `${read.code}
 @group(0) @binding(0) var<storage, read> a: array<${read.a.type(4)}>;
 @group(0) @binding(1) var<storage, read> b: array<${read.b.type(4)}>;
@@ -67,13 +71,20 @@ ${
   ${row.map((i) => `let a${i} = min(${i}u, p.m - 1u) * p.quads;`).join(" ")}
   ${held.map((j) => `let b${j} = min(first + ${j}u, p.n - 1u) * p.quads;`).join(" ")}
   ${sums.map((c) => `var ${c} = vec4f();`).join(" ")}
-  for (var q = part; q < p.quads; q += ${lanes}u) {
-    ${held.map((j) => `let w${j} = ${read.b.read(4, `b${j} + q`)};`).join(" ")}
+  for (var q = part; q < p.quads; q += ${lanes * turns.length}u) {
     ${
-          row.map((i) =>
-            `{ let x = ${read.a.read(4, `a${i} + q`)}; ${
-              held.map((j) => `c${i}_${j} += x * w${j};`).join(" ")
-            } }`
+          turns.map((t) =>
+            held.map((j) => `let w${j}_${t} = ${inRow(t, read.b.read(4, `b${j} + ${at(t)}`))};`)
+              .join(" ")
+          ).join("\n    ")
+        }
+    ${
+          turns.flatMap((t) =>
+            row.map((i) =>
+              `{ let x = ${read.a.read(4, `a${i} + ${at(t)}`)}; ${
+                held.map((j) => `c${i}_${j} += x * w${j}_${t};`).join(" ")
+              } }`
+            )
           ).join("\n    ")
         }
   }
