@@ -2,8 +2,9 @@ import { assert, assertThrows } from "@std/assert";
 import { attention, type AttentionOptions } from "../kernels/attention.ts";
 import { LANES } from "../kernels/attention/lanes.ts";
 import { add, startTape } from "../kernels/elementwise.ts";
+import { chooseAdapter, openDevice } from "../kernels/runtime/adapter.ts";
 import { ShapeError } from "../kernels/runtime/errors.ts";
-import type { Gpu } from "../kernels/runtime/gpu.ts";
+import { Gpu } from "../kernels/runtime/gpu.ts";
 import { packSequences } from "../kernels/sequences.ts";
 import { attentionReference } from "./support/attention_reference.ts";
 import { assertClose, checkOperation } from "./support/gradient_check.ts";
@@ -78,6 +79,19 @@ for (const family of ["lanes", "tiled"] as const) {
     }
   }
 }
+
+gpuTest(
+  "tiled attention of twice the invocations, where registers are few, equals its reference",
+  async () => {
+    const chosen = await chooseAdapter(Deno.env.get("GLIMPSE_DEVICE") ?? "gpu");
+    const [device, info] = await openDevice(chosen);
+    using gpu = new Gpu(device, { ...info, software: false, subgroupSize: 0, fewRegisters: true });
+    const headDims = info.software ? [24] : [8, 24, 64, 96]; // each takes seconds to compile there
+    for (const headDim of headDims) {
+      await check(gpu, ODD, { heads: 2, kvHeads: 1, headDim, causal: true, family: "tiled" });
+    }
+  },
+);
 
 for (const headDim of [8, 16]) {
   gpuTest(

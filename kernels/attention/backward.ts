@@ -4,11 +4,10 @@ import type { Tensor } from "../runtime/tensor.ts";
 import { entry, range } from "../runtime/wgsl.ts";
 import type { Sequences } from "../sequences.ts";
 import {
-  ACROSS,
   type AttentionOptions,
-  BLOCK_PLACES,
   blockArrays,
   blockOf,
+  blockPlaces,
   column,
   lines,
   noSums,
@@ -18,7 +17,6 @@ import {
   type Rows,
   type Scores,
   scores,
-  SIZE,
   storeSums,
   weightedSums,
 } from "./shape.ts";
@@ -97,16 +95,16 @@ function backwardKernel(
   const key: Rows = { buffer: "qkv", at: (row) => `${row} * stride + k` };
   const value: Rows = { buffer: "qkv", at: (row) => `${row} * stride + v` };
   const statistic = (name: string) => (j: number): string =>
-    ofKeys ? `-${name}[min(${column(j)}, end - 1u) * p.heads + head]` : `-own_${name}`;
+    ofKeys ? `-${name}[min(${column(block, j)}, end - 1u) * p.heads + head]` : `-own_${name}`;
   const products: Scores[] = ofKeys
     ? [["s", key, query, statistic("lse")], ["t", value, gradient, statistic("delta")]]
     : [["s", query, key, statistic("lse")], ["t", gradient, value, statistic("delta")]];
   const seen = (j: number): string =>
     !causal
-      ? `vec4<bool>(${column(j)} < end)`
+      ? `vec4<bool>(${column(block, j)} < end)`
       : ofKeys
-      ? `(row_ids <= vec4u(${column(j)})) & vec4<bool>(${column(j)} < end)`
-      : `vec4u(${column(j)}) <= row_ids`;
+      ? `(row_ids <= vec4u(${column(block, j)})) & vec4<bool>(${column(block, j)} < end)`
+      : `vec4u(${column(block, j)}) <= row_ids`;
   const edge = !causal
     ? `start + ${columns}u > end`
     : ofKeys
@@ -124,7 +122,7 @@ function backwardKernel(
       ${
       lines(
         4 * wide,
-        (n) => `${sum}${n >> 2}_${n & 3} += grad[at${n & 3} + ${(n >> 2) * ACROSS}u];`,
+        (n) => `${sum}${n >> 2}_${n & 3} += grad[at${n & 3} + ${(n >> 2) * block.across}u];`,
       )
     }
     }
@@ -141,7 +139,7 @@ function backwardKernel(
     ${ofKeys ? weightedSums(block, "y", "s", gradient) : ""}
   }`;
   const body = () =>
-    `${BLOCK_PLACES}
+    `${blockPlaces(block)}
   let stride = (p.heads + 2u * p.kv_heads) * ${vecs}u;
   let group_heads = p.heads / p.kv_heads;
   let row_ids = first + ${OWN_ROWS};
@@ -176,7 +174,7 @@ struct Params { heads: u32, kv_heads: u32, scale: f32, accumulate: u32 }
 @group(0) @binding(5) var<storage, read_write> grad: array<vec4f>;
 @group(0) @binding(6) var<uniform> p: Params;
 ${blockArrays(block, ["s", "t"])}
-${entry(gpu, SIZE, body())}`);
+${entry(gpu, block.size, body())}`);
 }
 
 /** Computes the gradient of an attention's packed queries, keys and values. */

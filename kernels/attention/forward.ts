@@ -5,9 +5,9 @@ import {
   acrossColumns,
   type AttentionForward,
   type AttentionOptions,
-  BLOCK_PLACES,
   blockArrays,
   blockOf,
+  blockPlaces,
   column,
   keyColumns,
   lines,
@@ -17,7 +17,6 @@ import {
   ownRow,
   type Rows,
   scores,
-  SIZE,
   storeSums,
   weightedSums,
 } from "./shape.ts";
@@ -42,7 +41,7 @@ function forwardKernel(
   const values: Rows = { buffer: "seen", at: (row) => `${row} * key_stride + v` };
   const products = [["s", queries, keys, () => ""]] as const;
   const body = () =>
-    `${BLOCK_PLACES}
+    `${blockPlaces(block)}
   let head = workgroup.y;
   let stride = (p.heads + 2u * p.kv_heads) * ${vecs}u;
   ${keyColumns(vecs, cached)}
@@ -58,13 +57,15 @@ function forwardKernel(
       ${
       lines(each, (j) =>
         `s${j} = select(vec4f(-1e30), s${j}, ${
-          causal ? `vec4u(${column(j)}) <= own_keys` : `vec4<bool>(${column(j)} < end)`
+          causal
+            ? `vec4u(${column(block, j)}) <= own_keys`
+            : `vec4<bool>(${column(block, j)} < end)`
         });`)
     }
     }
     var top = m;
     ${lines(each, (j) => `top = max(top, s${j});`)}
-    ${acrossColumns("top", (a, b) => `max(${a}, ${b})`)}
+    ${acrossColumns(block, "top", (a, b) => `max(${a}, ${b})`)}
     let shrink = exp(m - top);
     m = top;
     l *= shrink;
@@ -73,7 +74,7 @@ function forwardKernel(
     ${weightedSums(block, "o", "s", values)}
   }
   workgroupBarrier();
-  ${acrossColumns("l", (a, b) => `${a} + ${b}`)}
+  ${acrossColumns(block, "l", (a, b) => `${a} + ${b}`)}
   let inverse = 1.0 / l;
   ${
       storeSums(
@@ -105,7 +106,7 @@ struct Params { heads: u32, kv_heads: u32, scale: f32 }
 @group(0) @binding(4) var<storage, read_write> lse: array<f32>;
 @group(0) @binding(5) var<uniform> p: Params;
 ${blockArrays(block, ["s"])}
-${entry(gpu, SIZE, body())}`);
+${entry(gpu, block.size, body())}`);
 }
 
 /** See `AttentionForward`. */

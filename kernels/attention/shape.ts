@@ -44,16 +44,15 @@ export function keyColumns(vecs: number, cached: boolean): string {
   let shift = ${cached ? "tile.w - (tile.x + tile.y)" : "0u"};`;
 }
 
-/** Invocations of a workgroup of the tiled kernels over its columns, over its rows, and in all. */
-export const ACROSS = 8;
+/** Invocations of a workgroup of the tiled kernels over its rows. */
 const DOWN = TILE / 4;
-export const SIZE = ACROSS * DOWN;
 /** Rows that an invocation sums in a turn of the loop. */
 const UNROLLED = 4;
 
 /**
  * How a workgroup of the tiled kernels is laid out. It computes blocks of scores: of a tile's rows, its own, and of
- * `columns` that pass by. An invocation has row r and every 16th after it, and column c and every eighth after it.
+ * `columns` that pass by. An invocation has row r and every 16th after it, and column c and each after it that is
+ * `across` further.
  *
  * Only slices of rows are in workgroup memory, so that several workgroups find place: a few vec4 of each row while
  * scores are computed, a few rows while they are summed. Its arrays are nested as invocations take from them: the
@@ -62,6 +61,10 @@ const UNROLLED = 4;
 export interface Block {
   /** Columns of the block. */
   readonly columns: number;
+  /** Invocations over its columns. */
+  readonly across: number;
+  /** Invocations in all. */
+  readonly size: number;
   /** Columns of an invocation. */
   readonly each: number;
   /** A head's width in vec4. */
@@ -74,16 +77,18 @@ export interface Block {
   readonly keys: number;
 }
 
-/** The block for an adapter: smaller slices where a workgroup has but 16 KB. */
-export function blockOf({ device }: Gpu, headDim: number, columns: 64 | 32): Block {
+/** The block for an adapter: smaller slices where a workgroup has but 16 KB, more invocations where they have few registers. */
+export function blockOf({ device, info }: Gpu, headDim: number, columns: 64 | 32): Block {
   const small = device.limits.maxComputeWorkgroupStorageSize < 32 << 10;
   if (small) columns = 32;
-  const vecs = headDim / 4;
+  const vecs = headDim / 4, across = info.fewRegisters && !small ? 16 : 8;
   return {
     columns,
-    each: columns / ACROSS,
+    across,
+    size: across * DOWN,
+    each: columns / across,
     vecs,
-    wide: Math.ceil(vecs / ACROSS),
+    wide: Math.ceil(vecs / across),
     depth: small ? 2 : 4,
     keys: small ? 8 : 16,
   };
@@ -92,17 +97,20 @@ export function blockOf({ device }: Gpu, headDim: number, columns: 64 | 32): Blo
 /**
  * WGSL that declares a block's arrays, for some `scores`. Rows are padded so that neighbours lie in different banks.
  */
-export function blockArrays({ each, wide, depth, keys }: Block, scores: readonly string[]): string {
+export function blockArrays(
+  { across, each, wide, depth, keys }: Block,
+  scores: readonly string[],
+): string {
   const slices = (inner: number, outer: number): string =>
     `array<array<array<vec4f, ${depth + 1}>, ${inner}>, ${outer}>`;
   return `${
     scores.map((s) =>
       `var<workgroup> own_${s}: ${slices(DOWN, 4)};
-var<workgroup> passing_${s}: ${slices(ACROSS, each)};`
+var<workgroup> passing_${s}: ${slices(across, each)};`
     ).join("\n")
   }
 var<workgroup> weights: array<array<array<vec4f, ${DOWN + 2}>, ${UNROLLED}>, ${keys / UNROLLED}>;
-var<workgroup> summed: array<array<array<array<vec4f, ${ACROSS}>, ${wide}>, ${UNROLLED}>, ${
+var<workgroup> summed: array<array<array<array<vec4f, ${across}>, ${wide}>, ${UNROLLED}>, ${
     keys / UNROLLED
   }>;`;
 }
@@ -116,12 +124,14 @@ export function lines(n: number, f: (i: number) => string): string {
  * WGSL that finds a tile's `first` row, its `count` and `last` row, and an invocation's `r` and `c`. Neighbours in two
  * bits of `lane` share a row or a column, for which some GPUs read workgroup memory once.
  */
-export const BLOCK_PLACES = `let tile = tiles[workgroup.x];
+export function blockPlaces({ across }: Block): string {
+  return `let tile = tiles[workgroup.x];
   let first = tile.x;
   let count = tile.y;
   let last = first + count - 1u;
-  let c = lane / 2u % ${ACROSS}u;
-  let r = lane / ${2 * ACROSS}u * 2u + lane % 2u;`;
+  let c = lane / 2u % ${across}u;
+  let r = lane / ${2 * across}u * 2u + lane % 2u;`;
+}
 
 /** Row i of an invocation, from the tile's first. */
 export function ownRow(i: number): string {
@@ -132,8 +142,8 @@ export function ownRow(i: number): string {
 export const OWN_ROWS = `r + vec4u(${range(4).map((i) => `${i * DOWN}u`)})`;
 
 /** Column j of an invocation. */
-export function column(j: number): string {
-  return `start + c + ${j * ACROSS}u`;
+export function column({ across }: Block, j: number): string {
+  return `start + c + ${j * across}u`;
 }
 
 /** Rows in a buffer of vec4. */
@@ -156,14 +166,14 @@ export type Scores = readonly [
 
 /** WGSL that finds what an invocation copies of `n` rows, slice by slice, as `${name}i`: after the `last`, of that. */
 function slicePlaces(
-  { depth }: Block,
+  { size, depth }: Block,
   name: string,
   { at }: Rows,
   n: number,
   first: string,
   last: string,
 ): string {
-  const rows = SIZE / depth;
+  const rows = size / depth;
   return lines(
     Math.ceil(n / rows),
     (i) =>
@@ -183,10 +193,10 @@ export function ownPlaces(block: Block, all: readonly Scores[]): string {
  * after the last are as the last: they are not stored, or masked.
  */
 export function scores(block: Block, all: readonly Scores[]): string {
-  const { columns, each, vecs, depth } = block;
-  const rows = SIZE / depth;
+  const { columns, across, size, each, vecs, depth } = block;
+  const rows = size / depth;
   const copies = all.flatMap(([s, own, passing]) =>
-    ([[`own_${s}`, own, TILE, DOWN], [`passing_${s}`, passing, columns, ACROSS]] as const)
+    ([[`own_${s}`, own, TILE, DOWN], [`passing_${s}`, passing, columns, across]] as const)
       .flatMap(([array, source, n, inner]) =>
         range(Math.ceil(n / rows)).map((i) => ({
           array,
@@ -241,8 +251,8 @@ export function scores(block: Block, all: readonly Scores[]): string {
 }
 
 /** Where the weights of an invocation's column stand, the i-th of those in the slice. */
-function ownWeight(i: number): string {
-  return `weights[c / ${UNROLLED}u + ${i * ACROSS / UNROLLED}u][c % ${UNROLLED}u][r]`;
+function ownWeight({ across }: Block, i: number): string {
+  return `weights[c / ${UNROLLED}u + ${i * across / UNROLLED}u][c % ${UNROLLED}u][r]`;
 }
 
 /** WGSL of sums that are zero yet: `${sum}v_i`, vec4 v of row i. */
@@ -252,18 +262,19 @@ export function noSums({ wide }: Block, sum: string): string {
 
 /** WGSL that adds to the sums `${sum}v_i` the rows that pass by, weighted by the vec4 `${weight}j`. */
 export function weightedSums(
-  { columns, vecs, wide, keys }: Block,
+  block: Block,
   sum: string,
   weight: string,
   { buffer, at }: Rows,
 ): string {
-  const parts = keys / ACROSS, all = keys * ACROSS >= SIZE;
+  const { columns, across, size, vecs, wide, keys } = block;
+  const parts = keys / across, all = keys * across >= size;
   return `for (var slice = 0u; slice < min(${columns}u, end - start); slice += ${keys}u) {
-    let at = ${at(`min(start + slice + lane / ${ACROSS}u, end - 1u)`)};
+    let at = ${at(`min(start + slice + lane / ${across}u, end - 1u)`)};
     ${
     lines(wide, (v) => {
-      const d = `lane % ${ACROSS}u + ${v * ACROSS}u`;
-      return `let x${v} = ${buffer}[at + ${vecs % ACROSS ? `min(${d}, ${vecs - 1}u)` : d}];`;
+      const d = `lane % ${across}u + ${v * across}u`;
+      return `let x${v} = ${buffer}[at + ${vecs % across ? `min(${d}, ${vecs - 1}u)` : d}];`;
     })
   }
     workgroupBarrier();
@@ -272,17 +283,17 @@ export function weightedSums(
     lines(columns / keys, (n) =>
       `${n === 0 ? "default" : `case ${n * keys}u`}: { ${
         range(parts).map((i) =>
-          `${ownWeight(i)} = ${weight}${n * parts + i};`
+          `${ownWeight(block, i)} = ${weight}${n * parts + i};`
         ).join(" ")
       } }`)
   }
     }
-    ${all ? "" : `if (lane < ${keys * ACROSS}u)`} {
+    ${all ? "" : `if (lane < ${keys * across}u)`} {
     ${
     lines(wide, (v) =>
       `summed[lane / ${
-        ACROSS * UNROLLED
-      }u][lane / ${ACROSS}u % ${UNROLLED}u][${v}][lane % ${ACROSS}u] = x${v};`)
+        across * UNROLLED
+      }u][lane / ${across}u % ${UNROLLED}u][${v}][lane % ${across}u] = x${v};`)
   }
     }
     workgroupBarrier();
@@ -304,7 +315,7 @@ export function weightedSums(
 
 /** WGSL that stores what an invocation has of its rows: `value` of vec4 v of row i goes where `at` says of the row, and on. */
 export function storeSums(
-  { vecs, wide }: Block,
+  { across, vecs, wide }: Block,
   buffer: string,
   at: (i: number) => string,
   value: (v: number, i: number) => string,
@@ -313,21 +324,25 @@ export function storeSums(
     `if (${ownRow(i)} < count) {
     ${
       lines(wide, (v) => {
-        const store = `${buffer}[${at(i)} + ${v * ACROSS}u] = ${value(v, i)};`;
-        const whole = vecs >= (v + 1) * ACROSS;
-        return whole ? store : `if (c < ${vecs - v * ACROSS}u) { ${store} }`;
+        const store = `${buffer}[${at(i)} + ${v * across}u] = ${value(v, i)};`;
+        const whole = vecs >= (v + 1) * across;
+        return whole ? store : `if (c < ${vecs - v * across}u) { ${store} }`;
       })
     }
   }`);
 }
 
 /** WGSL that combines a vec4 with those of all invocations over the same rows. */
-export function acrossColumns(value: string, combine: (a: string, b: string) => string): string {
-  return `${ownWeight(0)} = ${value};
+export function acrossColumns(
+  block: Block,
+  value: string,
+  combine: (a: string, b: string) => string,
+): string {
+  return `${ownWeight(block, 0)} = ${value};
     workgroupBarrier();
     ${value} = weights[0][0][r];
     ${
-    lines(ACROSS - 1, (i) =>
+    lines(block.across - 1, (i) =>
       `${value} = ${
         combine(value, `weights[${Math.floor((i + 1) / UNROLLED)}][${(i + 1) % UNROLLED}][r]`)
       };`)
