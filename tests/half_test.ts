@@ -136,26 +136,22 @@ for (const dtype of HALVES) {
   }
 }
 
-for (const layout of LAYOUTS) {
+for (const tile of [32, 64] as const) {
   gpuTest(
-    `product ${layout} with sums of 16 in float16 is nearer to float64 than one in bfloat16`,
+    `product by tiles of ${tile} with sums of 16 in float16 is nearer to float64 than one in bfloat16`,
     async (gpu) => {
       if (!gpu.info.float16) return;
-      const choice: Choice = {
-        family: "tiled",
-        tile: layout === "NT" ? 64 : 32,
-        float16Sums: true,
-      };
+      const choice: Choice = { family: "tiled", tile, float16Sums: true };
       for (const extents of [[1, 1, 1], [65, 63, 257], [68, 132, 100], [132, 68, 516]] as const) {
         using _scope = gpu.scope();
-        const [m, n, k] = extents, name = `${layout} ${extents}`;
+        const [m, n, k] = extents, name = `${extents}`;
         const [a, b] = [draw(`a ${name}`, m * k), draw(`b ${name}`, k * n)];
-        const expected = productReference(layout, a, b, extents);
+        const expected = productReference("NT", a, b, extents);
         const [left, right] = [gpu.tensor(a, [m * k]), gpu.tensor(b, [k * n])];
         const errorOf = async (precision: HalfDtype, choice: Choice) => {
-          const out = gpu.tensor(Float32Array.from(expected), [m, n]);
-          product(layout, left, right, out, { m, n, k, accumulate: true, precision }, choice);
-          return relativeError(await gpu.read(out), expected.map((v) => 2 * v));
+          const out = gpu.empty([m, n]);
+          product("NT", left, right, out, { m, n, k, precision }, choice);
+          return relativeError(await gpu.read(out), expected);
         };
         const [error, usual] = [
           await errorOf("float16", choice),

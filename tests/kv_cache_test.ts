@@ -65,13 +65,16 @@ async function checkTurns(
   {
     using _scope = gpu.scope();
     const capacity = Math.max(...lengths) + 2;
-    const pages = scattered ? lengths.map(pagesFor).reduce((a, b) => a + b) : undefined;
+    const pages = scattered ? 2 * lengths.map(pagesFor).reduce((a, b) => a + b) : undefined;
     using cache = new KvCache(gpu, 1, prompts.length, capacity, layout, pages);
-    if (pages !== undefined) { // every slot has just what it needs, from anywhere
-      const order = Array.from({ length: pages }, (_, i) => i).sort(() => random.normal());
+    if (pages !== undefined) { // every slot has just what it needs, from anywhere, and no page's neighbour
+      const order = Array.from({ length: pages / 2 }, (_, i) => 2 * i).sort(() => random.normal());
       lengths.forEach((n, slot) => cache.assign(slot, order.splice(0, pagesFor(n))));
     }
     const layer = cache.layers[0]!;
+    for (const rest of [layer.keys, layer.values]) { // what was never written is not read
+      gpu.write(rest, new Float32Array(rest.size).fill(NaN));
+    }
     const table = ropeTable(gpu, headDim, capacity, 1e4);
     const step = async (from: number[], to: number[], rows?: CacheRows): Promise<void> => {
       const at = from.flatMap((start, slot) =>
@@ -135,7 +138,7 @@ for (const family of ["lanes", "tiled"] as const) {
     `${family} decoding divides a long context among workgroups`,
     async (gpu) => {
       if (cannot(gpu, family)) return;
-      await checkTurns(gpu, { heads: 2, kvHeads: 1, headDim: 8 }, family, [1500]);
+      await checkTurns(gpu, { heads: 2, kvHeads: 1, headDim: 24 }, family, [1500], true);
     },
   );
 }

@@ -22,7 +22,6 @@ import {
 import { checkRules, holds, tuneProducts } from "../kernels/matmul/tune.ts";
 import { chooseAdapter, openDevice } from "../kernels/runtime/adapter.ts";
 import { Gpu } from "../kernels/runtime/gpu.ts";
-import type { Precision } from "../kernels/runtime/precision.ts";
 import { keepKernels } from "../train/start.ts";
 import { useClock } from "./support/clock.ts";
 import { gpuTest } from "./support/gpu.ts";
@@ -222,11 +221,12 @@ Deno.test("candidates for a graphics card are tiles that fit its memory, long su
   assertEquals(slices(gradient, 128), [1, 2, 4, 8, 16]);
   assertEquals(slices(gradient, 32), [1, 2]);
   assertEquals(slices({ ...gradient, k: 128 }, 128), [1]);
-  const inHalf = (precision: Precision) =>
-    candidates(gpu, { ...gradient, precision }).some((one) =>
-      one.family === "tiled" && one.float16Sums
-    );
-  assertEquals((["float32", "bfloat16", "float16"] as const).map(inHalf), [false, false, true]);
+  const inHalf = (shape: ProductShape) =>
+    candidates(gpu, shape).some((one) => one.family === "tiled" && one.float16Sums);
+  const layers = (["float32", "bfloat16", "float16"] as const)
+    .map((precision): ProductShape => ({ ...gradient, layout: "NT", precision }));
+  assertEquals(layers.map(inHalf), [false, false, true]);
+  assert(!inHalf({ ...gradient, precision: "float16" }));
   const families = new Set(candidates(gpu, GEMV).map(({ family }) => family));
   assertEquals(families, new Set(["gemv", "tiled", "small"] as const));
 });

@@ -117,12 +117,13 @@ function tiledKernel(gpu: Gpu, headDim: number, together: number): Kernel {
       )
     }
     workgroupBarrier();
+    let last = min(end, start + ${SIZE}u) - 1u;
     if (part < ${parts}u) {
       for (var i = part; i < ${SIZE}u; i += ${ofValues * parts}u) {
         ${
       lines(
         ofValues,
-        (n) => `let x${n} = values[base + min(start + i + ${n * parts}u, end - 1u) * pitch + d];`,
+        (n) => `let x${n} = values[base + min(start + i + ${n * parts}u, last) * pitch + d];`,
       )
     }
         ${

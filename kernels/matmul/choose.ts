@@ -169,7 +169,7 @@ export function takes(gpu: Gpu, choice: Choice, shape: ProductShape): boolean {
     case "software":
       return softwareTakes(gpu, shape);
     case "tiled":
-      return tileTakes(gpu, choice, shape.precision);
+      return tileTakes(gpu, choice, shape);
   }
 }
 

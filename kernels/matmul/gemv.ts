@@ -48,7 +48,7 @@ function gemvKernel(product: Product, rows: number, read: Operands): Kernel {
     const row = range(rows), held = range(columns);
     const sums = row.flatMap((i) => held.map((j) => `c${i}_${j}`));
     // a card waits for loads once a turn, so that the few of one row are to be several turns'
-    const turns = gpu.info.software ? [0] : range(Math.max(1, 4 / rows));
+    const turns = gpu.info.software ? [0] : range(Math.max(1, Math.floor(4 / rows)));
     const at = (turn: number) => turn ? `min(q + ${turn * lanes}u, p.quads - 1u)` : "q";
     const inRow = (turn: number, value: string) =>
       turn ? `select(vec4f(), ${value}, q + ${turn * lanes}u < p.quads)` : value;

@@ -1,7 +1,7 @@
 import type { Gpu } from "../runtime/gpu.ts";
 import { range } from "../runtime/wgsl.ts";
 import type { Kernel } from "../runtime/kernel.ts";
-import type { Precision, Reader } from "../runtime/precision.ts";
+import type { Reader } from "../runtime/precision.ts";
 import type { Tensor } from "../runtime/tensor.ts";
 import { addends, additions, endOfKey, finish, operandsOf, type Product } from "./problem.ts";
 import { sumSlices } from "./slices.ts";
@@ -28,8 +28,9 @@ export interface Tiling {
   readonly buffers?: Buffers;
   /**
    * Whether operands in float16 are multiplied and summed in it too, 16 products at a time, whose sums are added in
-   * float32. Where two float16 fit a register that is half as many instructions; the error of a product doubles, to a
-   * quarter of what rounding its operands to bfloat16 makes.
+   * float32. Where two float16 fit a register that is half as many instructions. For numbers near 1 the error of a
+   * product doubles, to a quarter of what rounding its operands to bfloat16 makes; sums of 16 beyond 65504 are infinite
+   * and products below 6e-5 lose digits. So it is for layers (`NT`) alone, not for gradients under a loss scale.
    */
   readonly float16Sums?: boolean;
 }
@@ -47,13 +48,13 @@ const HELD: Readonly<Record<Tile, readonly [number, number]>> = {
   128: [8, 8],
 };
 
-/** Whether a device has the workgroup memory for a kernel, and the kernel the precision. */
+/** Whether a device has the workgroup memory for a kernel, and the kernel takes a kind of products. */
 export function tileTakes(
   { device }: Gpu,
   { tile, buffers = 1, float16Sums = false }: Tiling,
-  precision: Precision,
+  { layout, precision }: Pick<Product, "layout" | "precision">,
 ): boolean {
-  if (float16Sums && precision !== "float16") return false;
+  if (float16Sums && (precision !== "float16" || layout !== "NT")) return false;
   const bytes = 2 * buffers * DEPTH * tile * (precision === "float16" ? 2 : 4);
   return bytes <= device.limits.maxComputeWorkgroupStorageSize;
 }

@@ -267,7 +267,7 @@ export class Gpu implements Disposable {
   /** Submits, then waits until the device has done everything. */
   async wait(): Promise<void> {
     this.submit();
-    await this.device.queue.onSubmittedWorkDone();
+    await this.#orFault(this.device.queue.onSubmittedWorkDone());
     this.check();
   }
 
@@ -305,15 +305,20 @@ export class Gpu implements Disposable {
     const readback = new Readback(this.device, this.#commands.encoder(), tensors);
     const read = async (): Promise<ArrayBuffer[]> => {
       using _freed = readback;
-      try {
-        return await readback.bytes();
-      } catch (error) {
-        await this.#faults.told();
-        this.check();
-        throw error;
-      }
+      return await this.#orFault(readback.bytes());
     };
     return Object.assign(read, { [Symbol.dispose]: () => readback[Symbol.dispose]() });
+  }
+
+  /** What is waited for, or the fault of the device for which it failed. */
+  async #orFault<T>(work: Promise<T>): Promise<T> {
+    try {
+      return await work;
+    } catch (error) {
+      await this.#faults.told();
+      this.check();
+      throw error;
+    }
   }
 
   /** Throws the error that the device has reported since, if any. */
