@@ -82,6 +82,7 @@ function plan(ids: Uint32Array, vocabulary: number): HostSums[] {
   }
   const count = parts.targets.length;
   if (count === whole.targets.length) return [whole];
+  // parts are their own targets, in order, and then the terms of the whole
   return [parts, { targets: whole.targets, starts, terms: Uint32Array.from(parts.targets) }];
 }
 

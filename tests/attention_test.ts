@@ -2,13 +2,14 @@ import { assert, assertEquals, assertThrows } from "@std/assert";
 import { attention, type AttentionOptions } from "../kernels/attention.ts";
 import { LANES } from "../kernels/attention/lanes.ts";
 import { add, startTape } from "../kernels/elementwise.ts";
-import { chooseAdapter, openDevice } from "../kernels/runtime/adapter.ts";
+import { chooseAdapter } from "../kernels/runtime/adapter.ts";
 import { ShapeError } from "../kernels/runtime/errors.ts";
 import { Gpu } from "../kernels/runtime/gpu.ts";
 import { packSequences } from "../kernels/sequences.ts";
 import { attentionReference } from "./support/attention_reference.ts";
 import { assertClose, checkOperation } from "./support/gradient_check.ts";
 import { gpuTest } from "./support/gpu.ts";
+import { openCard } from "./support/paths.ts";
 import { seeded } from "./support/seeded.ts";
 
 /** Whether a device lacks what a family's kernels are written in. */
@@ -83,9 +84,7 @@ for (const family of ["lanes", "tiled"] as const) {
 gpuTest(
   "tiled attention of twice the invocations, where registers are few, equals its reference",
   async () => {
-    const chosen = await chooseAdapter(Deno.env.get("GLIMPSE_DEVICE") ?? "gpu");
-    const [device, info] = await openDevice(chosen);
-    using gpu = new Gpu(device, { ...info, software: false, subgroupSize: 0, fewRegisters: true });
+    using gpu = await openCard({ fewRegisters: true });
     await check(gpu, ODD, { heads: 2, kvHeads: 1, headDim: 24, causal: true, family: "tiled" });
   },
 );

@@ -20,11 +20,11 @@ import {
   useTuning,
 } from "../kernels/matmul/choose.ts";
 import { checkRules, holds, tuneProducts } from "../kernels/matmul/tune.ts";
-import { chooseAdapter, openDevice } from "../kernels/runtime/adapter.ts";
 import { Gpu } from "../kernels/runtime/gpu.ts";
 import { keepKernels } from "../train/start.ts";
 import { useClock } from "./support/clock.ts";
 import { gpuTest } from "./support/gpu.ts";
+import { openCard } from "./support/paths.ts";
 import { seeded } from "./support/seeded.ts";
 
 const GEMV: ProductShape = { layout: "NT", m: 3, n: 68, k: 32, precision: "float32" };
@@ -206,10 +206,7 @@ gpuTest("the self-check passes the kernels that the device is given", async (gpu
 });
 
 Deno.test("candidates for a graphics card are tiles that fit its memory, long sums cut for few of them", async () => {
-  const [device, info] = await openDevice(
-    await chooseAdapter(Deno.env.get("GLIMPSE_DEVICE") ?? "gpu"),
-  );
-  using gpu = new Gpu(device, { ...info, software: false, subgroupSize: 0 });
+  using gpu = await openCard();
   const slices = (shape: ProductShape, tile: number) =>
     candidates(gpu, shape).flatMap((choice) =>
       choice.family === "tiled" && choice.tile === tile && choice.buffers === 1 &&
@@ -232,10 +229,7 @@ Deno.test("candidates for a graphics card are tiles that fit its memory, long su
 });
 
 Deno.test("where registers are few, no rule chooses tiles of 128, and two of 64 share the rows of an expert's", async () => {
-  const [device, info] = await openDevice(
-    await chooseAdapter(Deno.env.get("GLIMPSE_DEVICE") ?? "gpu"),
-  );
-  using gpu = new Gpu(device, { ...info, software: false, subgroupSize: 0, fewRegisters: true });
+  using gpu = await openCard({ fewRegisters: true });
   const large: ProductShape = { layout: "NT", m: 4096, n: 2816, k: 512, precision: "float32" };
   assertEquals(kernelsFor(gpu, large).rule, { family: "tiled", tile: 64, slices: 1 });
   const tiled: Choice = { family: "tiled", tile: 64 };

@@ -88,7 +88,8 @@ function tiledKernel(gpu: Gpu, headDim: number, together: number): Kernel {
   ${heads((g) => `var m${g} = -1e30; var l${g} = 0.0; var o${g} = vec4f();`)}
   for (var start = begin; start < end; start += ${SIZE}u) {
     ${base("start")}
-    let key = base + min(start + lane, end - 1u) * pitch;
+    let last = min(end, start + ${SIZE}u) - 1u;
+    let key = base + min(start + lane, last) * pitch;
     workgroupBarrier();
     ${heads((g) => `var s${g} = 0.0;`)}
     for (var i = 0u; i < ${vecs}u; i += ${ofKey}u) {
@@ -117,7 +118,6 @@ function tiledKernel(gpu: Gpu, headDim: number, together: number): Kernel {
       )
     }
     workgroupBarrier();
-    let last = min(end, start + ${SIZE}u) - 1u;
     if (part < ${parts}u) {
       for (var i = part; i < ${SIZE}u; i += ${ofValues * parts}u) {
         ${

@@ -1,14 +1,14 @@
-import { chooseAdapter, openDevice } from "../../kernels/runtime/adapter.ts";
+import { type AdapterInfo, chooseAdapter, openDevice } from "../../kernels/runtime/adapter.ts";
 import { Gpu } from "../../kernels/runtime/gpu.ts";
 import { gpuTest, untilTheEnd } from "./gpu.ts";
 
-let plain: Promise<Gpu> | undefined;
+let card: Promise<Gpu> | undefined;
 
-/** The device, taken for a graphics card without subgroups. */
-async function openPlain(): Promise<Gpu> {
+/** A device of its own, taken for a graphics card without subgroups, or for one of which more is `known`. */
+export async function openCard(known: Partial<AdapterInfo> = {}): Promise<Gpu> {
   const adapter = await chooseAdapter(Deno.env.get("GLIMPSE_DEVICE") ?? "gpu");
   const [device, info] = await openDevice(adapter);
-  return new Gpu(device, { ...info, software: false, subgroupSize: 0 });
+  return new Gpu(device, { ...info, software: false, subgroupSize: 0, ...known });
 }
 
 /** Registers a test that runs twice: with the kernels that the device gets, and with those of any graphics card. */
@@ -16,6 +16,6 @@ export function everyPathTest(name: string, body: (gpu: Gpu) => Promise<void>): 
   gpuTest(name, body);
   gpuTest(
     `${name} (kernels of any graphics card)`,
-    async () => await body(await (plain ??= untilTheEnd(openPlain()))),
+    async () => await body(await (card ??= untilTheEnd(openCard()))),
   );
 }
