@@ -13,6 +13,7 @@ export type { MadeCounts } from "./kernels/runtime/pipelines.ts";
 export type { HostArray } from "./kernels/runtime/transfer.ts";
 export { type Binding, f32, type Kernel, type Workgroups } from "./kernels/runtime/kernel.ts";
 export type { MemoryUse, Storage } from "./kernels/runtime/memory.ts";
+export { DeviceClock, type Span } from "./kernels/runtime/device_clock.ts";
 export { formatProfile, type KernelTime, Profiler } from "./kernels/runtime/profiler.ts";
 export type { HalfDtype, Precision } from "./kernels/runtime/precision.ts";
 export { Scope } from "./kernels/runtime/scope.ts";

@@ -1,5 +1,6 @@
 import { product } from "./matmul.ts";
 import type { Gpu } from "./runtime/gpu.ts";
+import { timeCalls, timeMany } from "./runtime/timing.ts";
 
 /** What a device reaches on the two things that everything else is measured by. */
 export interface DeviceSpeed {
@@ -10,35 +11,47 @@ export interface DeviceSpeed {
 }
 
 /**
- * Seconds that one call of `record` takes on the device: the best of a few rounds, each of as many calls as take at
- * least `budget` seconds.
+ * Seconds that one call of `record` takes on the device: the best of a few rounds, each of as many calls as take about
+ * `budget` seconds.
  */
 export async function secondsPerCall(gpu: Gpu, record: () => void, budget = 0.1): Promise<number> {
-  const round = async (calls: number): Promise<number> => {
-    const start = performance.now();
-    for (let i = 0; i < calls; i++) record();
-    await gpu.wait();
-    return (performance.now() - start) / 1000 / calls;
-  };
-  await round(1); // compiles
-  const calls = Math.max(1, Math.ceil(budget / await round(1)));
-  let best = Infinity;
-  for (let i = 0; i < 3; i++) best = Math.min(best, await round(calls));
+  await timeCalls(gpu, record, 1); // compiles
+  const { calls, seconds } = await timeMany(gpu, record, budget);
+  let best = seconds;
+  for (let i = 0; i < 2; i++) best = Math.min(best, (await timeCalls(gpu, record, calls)).seconds);
   return best;
 }
 
-/** Measures a device, in about a second. */
+/** Bytes of a buffer that no card's cache holds. */
+const UNCACHED = 2 ** 28;
+
+/**
+ * Measures a device, in about a second.
+ *
+ * @param size Rows and columns of the matrices.
+ */
 export async function measureDevice(
   gpu: Gpu,
   size = gpu.info.software ? 768 : 4096,
 ): Promise<DeviceSpeed> {
+  const speed = { gflops: await productSpeed(gpu, size), gigabytes: await copySpeed(gpu, size) };
+  gpu.trim();
+  return speed;
+}
+
+async function productSpeed(gpu: Gpu, size: number): Promise<number> {
   using _scope = gpu.scope();
   const matrix = () => gpu.zeros([size, size]);
   const a = matrix(), b = matrix(), c = matrix();
-  const multiply = await secondsPerCall(
-    gpu,
-    () => product("NT", a, b, c, { m: size, n: size, k: size }),
-  );
-  const copy = await secondsPerCall(gpu, () => gpu.copy(a, b));
-  return { gflops: 2 * size ** 3 / multiply / 1e9, gigabytes: 2 * a.bytes / copy / 1e9 };
+  const extents = { m: size, n: size, k: size };
+  return 2 * size ** 3 / await secondsPerCall(gpu, () => product("NT", a, b, c, extents)) / 1e9;
+}
+
+async function copySpeed(gpu: Gpu, size: number): Promise<number> {
+  using _scope = gpu.scope();
+  const { maxStorageBufferBindingSize, maxBufferSize } = gpu.device.limits;
+  const large = Math.min(UNCACHED, maxStorageBufferBindingSize, maxBufferSize);
+  const floats = gpu.info.software ? size ** 2 : Math.floor(large / 16) * 4;
+  const a = gpu.zeros([floats]), b = gpu.zeros([floats]);
+  return 2 * a.bytes / await secondsPerCall(gpu, () => gpu.copy(a, b)) / 1e9;
 }

@@ -2,6 +2,7 @@ import { checkGrouped, groupedTrial } from "../experts/check.ts";
 import { groupedKernels } from "../experts/choose.ts";
 import type { GroupedShape } from "../experts/problem.ts";
 import type { Gpu } from "../runtime/gpu.ts";
+import { timeCalls, timeMany } from "../runtime/timing.ts";
 import { checkKernel, productTrial, toleranceOf, trialError } from "./check.ts";
 import {
   type Choice,
@@ -222,25 +223,26 @@ function median(values: readonly number[]): number {
 /** How many times as long as the fastest a kernel may take before it is no longer timed. */
 const FAR_BEHIND = 1.5;
 
+/** Part of a round that tells how many calls it is to have. */
+const TRIAL = 0.25;
+
 /** Times kernels, which have been compiled, in turns. */
 async function takeTurns(
   gpu: Gpu,
   race: readonly Contestant[],
   { budget = 0.1, rounds = 5 }: TuneOptions,
 ): Promise<void> {
-  const time = async ({ run, seconds }: Contestant, calls: number): Promise<void> => {
-    const start = performance.now();
-    for (let i = 0; i < calls; i++) run();
-    await gpu.wait();
-    seconds.push((performance.now() - start) / 1000 / calls);
-  };
-  for (const one of race) await time(one, 1);
-  let best = least(race.map(({ seconds }) => least(seconds)));
-  const calls = Math.max(1, Math.ceil(budget / best));
+  const callsOf = new Map<Contestant, number>();
+  for (const one of race) {
+    const { calls, seconds, elapsed } = await timeMany(gpu, one.run, TRIAL * budget);
+    one.seconds.push(seconds);
+    callsOf.set(one, Math.max(1, Math.ceil(calls * budget / elapsed)));
+  }
   for (let round = 0; round < rounds; round++) {
+    const best = least(race.map(({ seconds }) => least(seconds)));
     for (const one of race) {
-      if (least(one.seconds) <= FAR_BEHIND * best) await time(one, calls);
+      if (least(one.seconds) > FAR_BEHIND * best) continue;
+      one.seconds.push((await timeCalls(gpu, one.run, callsOf.get(one)!)).seconds);
     }
-    best = least(race.map(({ seconds }) => least(seconds)));
   }
 }

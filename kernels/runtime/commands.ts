@@ -1,3 +1,4 @@
+import type { DeviceClock } from "./device_clock.ts";
 import { roundUp, type Workgroups } from "./kernel.ts";
 import type { BoundKernel } from "./pipelines.ts";
 import type { Profiler } from "./profiler.ts";
@@ -7,6 +8,8 @@ import type { Tensor } from "./tensor.ts";
 export class Commands {
   /** Times every dispatch while it is set, each then in a pass of its own. */
   profiler: Profiler | undefined;
+  /** Times every submission while it is set. */
+  clock: DeviceClock | undefined;
   /** Kernels recorded, and times that commands were sent. */
   readonly counts = { dispatches: 0, submits: 0 };
   readonly #device: GPUDevice;
@@ -25,7 +28,7 @@ export class Commands {
   /** Where copies are recorded. */
   encoder(): GPUCommandEncoder {
     this.#endPass();
-    return this.#encoder ??= this.#device.createCommandEncoder();
+    return this.#encoder ??= this.#begin();
   }
 
   /** Sets a tensor's bytes to zero. */
@@ -83,15 +86,22 @@ export class Commands {
     if (!this.#encoder) return;
     this.#endPass();
     const collect = this.profiler?.resolve(this.#encoder);
+    this.clock?.end(this.#encoder);
     this.#device.queue.submit([this.#encoder.finish()]);
     this.#encoder = undefined;
     this.counts.submits++;
     collect?.();
   }
 
+  #begin(): GPUCommandEncoder {
+    const encoder = this.#device.createCommandEncoder();
+    this.clock?.begin(encoder);
+    return encoder;
+  }
+
   #computePass(name: string): GPUComputePassEncoder {
     if (this.#pass) return this.#pass;
-    this.#encoder ??= this.#device.createCommandEncoder();
+    this.#encoder ??= this.#begin();
     const timestampWrites = this.profiler?.next(name);
     return this.#pass = this.#encoder.beginComputePass({
       label: this.profiler ? name : "glimpse",

@@ -2,6 +2,7 @@ import { type AdapterInfo, chooseAdapter, openDevice } from "./adapter.ts";
 import { Commands } from "./commands.ts";
 import type { Compiling } from "./compile.ts";
 import { CompileAhead } from "./compile_ahead.ts";
+import type { DeviceClock } from "./device_clock.ts";
 import { OutOfMemoryError, ShapeError } from "./errors.ts";
 import { Faults } from "./faults.ts";
 import { type Binding, type Kernel, roundUp, type Workgroups } from "./kernel.ts";
@@ -96,6 +97,15 @@ export class Gpu implements Disposable {
 
   set profiler(profiler: Profiler | undefined) {
     this.#commands.profiler = profiler;
+  }
+
+  /** Times every submission while it is set; set it when nothing is recorded. */
+  get clock(): DeviceClock | undefined {
+    return this.#commands.clock;
+  }
+
+  set clock(clock: DeviceClock | undefined) {
+    this.#commands.clock = clock;
   }
 
   /** What the device has been asked to do so far. */
