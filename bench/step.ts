@@ -3,7 +3,7 @@
  *
  *     deno task bench:step [--batch_size 4] [--only sft] [--device gpu]
  *
- * Prints Markdown. "possible" is the longer of two times: the step's arithmetic at the speed of a large product, and its
+ * Prints Markdown. On a graphics card steps are timed ten in a row, as training records them. "possible" is the longer of two times: the step's arithmetic at the speed of a large product, and its
  * least traffic (weights, optimizer, activations kept for the backward pass) at the speed of a copy. "host" is the time
  * in which the step is recorded and handed over, while the device may work at the one before.
  */

@@ -1,5 +1,6 @@
 import { type DeviceSpeed, measureDevice, secondsPerCall } from "../../kernels/measure.ts";
 import { Gpu } from "../../kernels/runtime/gpu.ts";
+import type { Scope } from "../../kernels/runtime/scope.ts";
 
 /** The device that the benchmarks of a process share; `GLIMPSE_DEVICE` chooses it. */
 export const gpu: Gpu = await Gpu.open(Deno.env.get("GLIMPSE_DEVICE") ?? "gpu");
@@ -38,32 +39,46 @@ export function benchFlops(name: string, flops: number, prepare: () => () => voi
   });
 }
 
+/** A benchmark's call, and the scope of what it has made. */
+interface Prepared {
+  readonly prepare: () => () => void;
+  readonly scope: Scope;
+  readonly record: () => void;
+}
+
+/** The benchmark under way: Deno calls each several times, and what it needs takes long to make. */
+let current: Prepared | undefined;
+
+function start(prepare: () => () => void): Prepared {
+  current?.scope[Symbol.dispose]();
+  const scope = gpu.scope();
+  const call = prepare();
+  const record = () => {
+    using _inner = gpu.scope();
+    call();
+  };
+  return { prepare, scope, record };
+}
+
 function benchPart(
   name: string,
   prepare: () => () => void,
   describe: (seconds: number, speed: DeviceSpeed) => string,
 ): void {
-  let printed = false; // deno calls a benchmark several times
   Deno.bench({
     name,
     n: 1,
     warmup: 0,
     fn: async (b) => {
-      using _scope = gpu.scope();
-      const call = prepare();
-      const record = () => {
-        using _inner = gpu.scope();
-        call();
-      };
-      if (!printed) {
-        printed = true;
-        const seconds = await secondsPerCall(gpu, record);
+      if (current?.prepare !== prepare) {
+        current = start(prepare);
+        const seconds = await secondsPerCall(gpu, current.record);
         console.log(
-          `${(seconds * 1e3).toFixed(3)} ms, ${describe(seconds, await deviceSpeed())}`,
+          `${(seconds * 1e3).toFixed(4)} ms, ${describe(seconds, await deviceSpeed())}`,
         );
       }
       b.start();
-      record();
+      current.record();
       await gpu.wait();
       b.end();
     },
