@@ -3,14 +3,18 @@
  *
  *     deno task bench:pytorch --python PATH [--best] [--compile] [--only pretrain,sft,decode] [--rounds 3]
  *         [--hidden_size 768 --num_hidden_layers 16] [--use_moe] [--batch_size 4] [--torch_device cuda]
+ *         [--steps 10] [--precision float16]
  *     deno task bench:pytorch --python PATH --check
  *
- * Prints Markdown. Every contestant is a process of its own; a round lets each take one step, so that a machine that
- * others use as well slows all alike. The first step, in which kernels are compiled, does not count. --check shows
+ * Prints Markdown. Every contestant is a process of its own; a round lets each take --steps steps, after which it waits
+ * for the last loss: 1 on the processor, so that a machine that others use as well slows all alike, else 10. The first
+ * round, in which kernels are compiled, does not count. PyTorch computes in bfloat16 on a card as the original does,
+ * Glimpse in --precision, without it as in training: float16 on a card. --check shows
  * instead that the opponent is the original: on a small folder it trains as the original did, pretrain and SFT, dense and
  * with experts, and every loss is compared with what the original printed.
  */
 import { parseArgs } from "node:util";
+import { Gpu } from "../kernels/runtime/gpu.ts";
 import { formatBytes } from "../kernels/runtime/memory.ts";
 import { makeOriginalFolder } from "../tests/support/original_folder.ts";
 import { Contestant } from "./support/contestant.ts";
@@ -34,6 +38,8 @@ const { values: given } = parseArgs({
     compile: { type: "boolean", default: false },
     only: { type: "string", default: "pretrain,sft,decode" },
     rounds: { type: "string", default: "3" },
+    steps: { type: "string" },
+    precision: { type: "string" },
     hidden_size: { type: "string", default: "512" },
     num_hidden_layers: { type: "string", default: "8" },
     batch_size: { type: "string", default: "4" },
@@ -71,12 +77,19 @@ async function check(): Promise<void> {
   }
 }
 
-function contestants(stage: string): StepContestant[] {
+/** Steps of a round unless they are given. */
+async function usualSteps(): Promise<string> {
+  using gpu = await Gpu.open(given.device);
+  return gpu.info.software ? "1" : "10";
+}
+
+function contestants(stage: string, steps: string): StepContestant[] {
   const { lengths, answer, padded } = WORKLOADS[stage]!;
   const { hidden_size, num_hidden_layers, batch_size } = given;
   const moe = given.use_moe ? ["--use_moe"] : [];
   const shape = ["--hidden_size", hidden_size, "--num_hidden_layers", num_hidden_layers];
-  const same = ["--stage", stage, ...shape, "--batch_size", batch_size, ...moe];
+  const same = ["--stage", stage, ...shape, "--batch_size", batch_size, "--steps", steps, ...moe];
+  const precision = given.precision ? ["--precision", given.precision] : [];
   const torch = (name: string, ...flags: string[]) =>
     new StepContestant(name, given.python, [
       ...[file("pytorch/step.py"), "--wait", ...same, "--device", given.torch_device],
@@ -85,7 +98,7 @@ function contestants(stage: string): StepContestant[] {
     ]);
   const glimpse = (name: string, ...flags: string[]) =>
     new StepContestant(name, Deno.execPath(), [
-      ...["run", "-A", file("versus/step.ts"), ...same, "--device", given.device],
+      ...["run", "-A", file("versus/step.ts"), ...same, "--device", given.device, ...precision],
       ...["--answer", `${answer}`, "--lengths", lengths.join(), ...flags],
     ]);
   return [
@@ -97,6 +110,11 @@ function contestants(stage: string): StepContestant[] {
   ];
 }
 
+/** Seconds in as many digits as say something. */
+function shortened(seconds: number): string {
+  return seconds.toFixed(seconds < 1 ? 4 : 2);
+}
+
 function table(all: readonly StepContestant[]): string {
   const seconds = ({ steps }: StepContestant) => median(steps.map(({ seconds }) => seconds));
   const processor = ({ steps }: StepContestant) => median(steps.map((step) => step.cpu_seconds));
@@ -105,14 +123,14 @@ function table(all: readonly StepContestant[]): string {
     const host = one.steps.map((step) => step.hostSeconds).filter((x) => x !== undefined);
     return [
       one.name,
-      seconds(one).toFixed(2),
+      shortened(seconds(one)),
       (samples / seconds(one)).toFixed(2),
       (tokens / seconds(one)).toFixed(0),
       `${(seconds(all[0]!) / seconds(one)).toFixed(2)}×`,
-      processor(one).toFixed(2),
+      shortened(processor(one)),
       `${(processor(all[0]!) / processor(one)).toFixed(2)}×`,
       formatBytes(Math.max(...one.steps.map(({ memory }) => memory))),
-      host.length > 0 ? `${(1e3 * Math.min(...host)).toFixed(0)} ms` : "",
+      host.length > 0 ? `${(1e3 * Math.min(...host)).toFixed(1)} ms` : "",
     ];
   });
   const head = [
@@ -129,15 +147,19 @@ function table(all: readonly StepContestant[]): string {
   return lines.map((cells) => `| ${cells.join(" | ")} |`).join("\n");
 }
 
+const steps = given.check ? "1" : given.steps ?? await usualSteps();
 const model = given.use_moe ? "MoE, " : "";
 if (given.check) await check();
 for (const stage of given.check ? [] : given.only.split(",")) {
-  const all = contestants(stage);
+  const all = contestants(stage, steps);
   for (const one of all) await one.ask(); // compiles
   for (let round = 0; round < Number(given.rounds); round++) {
     for (const one of all) one.steps.push(await one.ask());
   }
   for (const one of all) await one.end();
   const batch = stage === "decode" ? 1 : given.batch_size;
-  console.log(`\n${stage}, ${model}hidden ${given.hidden_size}, batch ${batch}\n\n${table(all)}`);
+  const row = stage === "decode" ? "" : `, ${steps} in a row`;
+  console.log(
+    `\n${stage}, ${model}hidden ${given.hidden_size}, batch ${batch}${row}\n\n${table(all)}`,
+  );
 }

@@ -73,3 +73,23 @@ for (
     },
   );
 }
+
+gpuTest("numbers are read when as many updates have been made as was said", async (gpu) => {
+  using vlm = await goldenVlm(gpu, "dense", 0);
+  using optimizer = new AdamW(gpu, vlm.groups, { clip: 1 });
+  using trainer = new Trainer(vlm, optimizer, {
+    epochs: 1,
+    stepsPerEpoch: 100,
+    learningRates: { projector: 1e-3, language: 1e-3 },
+    warmupSteps: 0,
+    accumulationSteps: 1,
+    compat: false,
+    readEvery: 3,
+  });
+  const batch = textBatch([9]);
+  const read: number[] = [];
+  for (let step = 0; step < 7; step++) {
+    read.push((await trainer.step({ epoch: 0, step, batch })).length);
+  }
+  assertEquals([...read, (await trainer.flush()).length], [0, 0, 3, 0, 0, 3, 0, 1]);
+});

@@ -36,6 +36,8 @@ export interface TrainerOptions {
    * processor of one machine: there a sum only takes time from the pass.
    */
   readonly overlap?: boolean;
+  /** Updates whose numbers are read at once; unless given, as many as take half a second. */
+  readonly readEvery?: number;
   /** Updates that each rank makes by itself before weights are averaged; 1, the default, adds gradients up instead. */
   readonly localSteps?: number;
 }
@@ -90,7 +92,7 @@ export class Trainer implements Disposable {
   #pending: PendingUpdate[] = [];
   #updates = 0;
   #readTime = performance.now();
-  #readEvery = 1;
+  #readEvery: number;
 
   /** A trainer of a model whose parameters the optimizer updates, after some updates made before. */
   constructor(model: Trainable, optimizer: AdamW, options: TrainerOptions, updates = 0) {
@@ -98,6 +100,7 @@ export class Trainer implements Disposable {
     this.#model = model;
     this.#optimizer = optimizer;
     this.#options = options;
+    this.#readEvery = options.readEvery ?? 1;
     this.#ranks = options.ranks ?? ALONE;
     const { size, localSize } = this.#ranks;
     this.#overlap = options.overlap ?? !(model.gpu.info.software && size === localSize);
@@ -171,7 +174,8 @@ export class Trainer implements Disposable {
     this.#readTime = now;
     await this.#ranks.sum(sums);
     const perUpdate = sums.at(-1)! / size;
-    this.#readEvery = Math.min(64, Math.max(1, Math.floor(READ_INTERVAL / perUpdate)));
+    this.#readEvery = this.#options.readEvery ??
+      Math.min(64, Math.max(1, Math.floor(READ_INTERVAL / perUpdate)));
     return pending.map(({ metrics, batch, microBatches }, i) => {
       const [loss = NaN, auxLoss = NaN, norm = NaN, parts = NaN] = sums.subarray(4 * i, 4 * i + 4);
       metrics.seconds = perUpdate; // only the reading waits for the device

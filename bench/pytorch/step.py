@@ -1,11 +1,12 @@
 """The opponent: a training step of MiniMind-V in PyTorch, timed.
 
-    python step.py --stage pretrain --batch_size 4 --max_seq_len 640     one JSON line a step
+    python step.py --stage pretrain --batch_size 4 --max_seq_len 640     one JSON line a round
     python step.py --stage sft --hidden_size 768 --num_hidden_layers 16 --batch_size 2
     python step.py --best          batches cut to their longest sample (the original pads)
     python step.py --stage decode  tokens after a prompt with a picture, keys and values kept
     python step.py --use_moe       experts; --device cuda computes in bfloat16 as the original does
-    python step.py --wait          a step for each line that comes in, to take turns with another
+    python step.py --wait          a round for each line that comes in, to take turns with another
+    python step.py --steps 10      steps of a round, whose loss is asked for at its end alone
     python step.py --check FOLDER expected.json      the losses of the original on its small folder
 
 Like the original: samples padded to max_seq_len, logits and cross-entropy at every position, the
@@ -250,8 +251,9 @@ def folder_model(folder: Path, width: int, layers: int, moe: bool) -> Vlm:
     return model
 
 
-def steps(model, batch, stage: str, rates):
-    """Trains on one batch; yields seconds, seconds of all threads, loss and tokens of each step."""
+def steps(model, batch, stage: str, rates, in_a_row: int = 1):
+    """Trains on one batch, some steps in a row for each of `rates`; yields a step's seconds, seconds
+    of all threads and tokens, and the last loss: the original asks for it every `log_interval` steps."""
     model.requires_grad_(stage == "sft")
     model.clip.requires_grad_(False)
     model.vision_proj.requires_grad_(True)
@@ -261,16 +263,18 @@ def steps(model, batch, stage: str, rates):
     for rate in rates:
         start, cpu = time.perf_counter(), time.process_time()
         optimizer.param_groups[0]["lr"] = rate
-        with torch.autocast("cuda", torch.bfloat16, enabled=batch[0].is_cuda):
-            loss = masked_loss(model, *batch)
-        loss = loss + sum(layer.balance for layer in moe)
-        loss.backward()
-        nn.utils.clip_grad_norm_(trained, 1.0)
-        optimizer.step()
-        optimizer.zero_grad(set_to_none=True)
-        value = loss.item()
-        yield {"seconds": round(time.perf_counter() - start, 4),
-               "cpu_seconds": round(time.process_time() - cpu, 4), "loss": round(value, 6),
+        for _ in range(in_a_row):
+            with torch.autocast("cuda", torch.bfloat16, enabled=batch[0].is_cuda):
+                loss = masked_loss(model, *batch)
+            loss = loss + sum(layer.balance for layer in moe)
+            loss.backward()
+            nn.utils.clip_grad_norm_(trained, 1.0)
+            optimizer.step()
+            optimizer.zero_grad(set_to_none=True)
+        value = loss.item()  # waits for all of it
+        yield {"seconds": round((time.perf_counter() - start) / in_a_row, 6),
+               "cpu_seconds": round((time.process_time() - cpu) / in_a_row, 6),
+               "loss": round(value, 6),
                "samples": len(batch[0]), "tokens": int((batch[0] != PAD_ID).sum()),
                "memory": peak_memory()}
 
@@ -287,8 +291,8 @@ def decoding(model, ids, pixels, tokens: int, rates):
             for _ in range(tokens):
                 token = model(token, None, past).argmax(-1)
                 token.item()  # `generate` asks at every token whether it is the last
-        yield {"seconds": round(time.perf_counter() - start, 4),
-               "cpu_seconds": round(time.process_time() - cpu, 4), "loss": 0.0, "samples": 1,
+        yield {"seconds": round(time.perf_counter() - start, 6),
+               "cpu_seconds": round(time.process_time() - cpu, 6), "loss": 0.0, "samples": 1,
                "tokens": tokens, "memory": peak_memory()}
 
 
@@ -332,12 +336,13 @@ def main() -> None:
     parser.add_argument("--lengths", type=int, nargs="+", default=[246],
                         help="tokens of the samples before padding, repeated over the batch")
     parser.add_argument("--answer", type=int, default=24, help="tokens with loss in each sample")
-    parser.add_argument("--steps", type=int, default=5)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--steps", type=int, default=1, help="steps of a round")
     parser.add_argument("--best", action="store_true", help="cut to the longest sample")
     parser.add_argument("--use_moe", action="store_true")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--compile", action="store_true", help="torch.compile the model")
-    parser.add_argument("--wait", action="store_true", help="take a step for each line of stdin")
+    parser.add_argument("--wait", action="store_true", help="a round for each line of stdin")
     parser.add_argument("--threads", type=int, default=os.cpu_count())
     parser.add_argument("--check", nargs=2, type=Path, metavar=("FOLDER", "EXPECTED"))
     args = parser.parse_args()
@@ -350,13 +355,13 @@ def main() -> None:
     model = Vlm(args.hidden_size, args.num_hidden_layers, ClipVision(args.clip_layers),
                 args.use_moe).to(args.device)
     batch = [part.to(args.device) for part in random_batch(lengths, args.answer, size)]
-    rates = (4e-4 for _ in (sys.stdin if args.wait else range(args.steps)))
+    rates = (4e-4 for _ in (sys.stdin if args.wait else range(args.rounds)))
     if args.compile:
         model.compile()
     if args.stage == "decode":
         made = decoding(model, batch[0][:1, :lengths[0]], batch[2][:1], args.answer, rates)
     else:
-        made = steps(model, batch, args.stage, rates)
+        made = steps(model, batch, args.stage, rates, args.steps)
     for step in made:
         print(json.dumps(step), flush=True)
 
