@@ -12,7 +12,8 @@ import type { Profiler } from "./profiler.ts";
 import { Scope } from "./scope.ts";
 import type { Tape } from "./tape.ts";
 import { type Dtype, DTYPE_BYTES, sizeOf, Tensor } from "./tensor.ts";
-import { dtypeOf, type HostArray, Readback, upload } from "./transfer.ts";
+import { dtypeOf, type HostArray, Readback, StagingPool, upload } from "./transfer.ts";
+import { Turns } from "./turns.ts";
 
 /** Reads what is on its way from the device. */
 export type PendingRead = (() => Promise<ArrayBuffer[]>) & Disposable;
@@ -53,12 +54,14 @@ export class Gpu implements Disposable {
    */
   onCompile: ((kernel?: Compiling) => void) | undefined;
   readonly #memory: MemoryPool;
+  readonly #staging: StagingPool;
   readonly #faults: Faults;
   readonly #scopes: Scope[] = [];
   readonly #pipelines: Pipelines;
   readonly #commands: Commands;
   readonly #ahead: CompileAhead | undefined;
   readonly #freed: GPUTexture[] = [];
+  readonly #turns = new Turns();
   readonly #mostBound: number;
   #readbacks = 0;
 
@@ -69,6 +72,7 @@ export class Gpu implements Disposable {
     this.#ahead = ahead;
     this.#mostBound = device.limits.maxStorageBufferBindingSize;
     this.#memory = new MemoryPool(device);
+    this.#staging = new StagingPool(device);
     this.#faults = new Faults(device, info.name, this.#memory);
     this.#pipelines = new Pipelines(device, info, (kernel) => this.onCompile?.(kernel));
     this.#commands = new Commands(device);
@@ -276,9 +280,10 @@ export class Gpu implements Disposable {
 
   /** Submits, then waits until the device has done everything. */
   async wait(): Promise<void> {
-    this.submit();
-    await this.#orFault(this.device.queue.onSubmittedWorkDone());
     this.check();
+    const end = new Readback(this.#staging, this.#commands.encoder(), []);
+    this.submit();
+    await this.#arrival(end);
   }
 
   /** Reads a float32 tensor. */
@@ -308,26 +313,25 @@ export class Gpu implements Disposable {
    * Records copies of tensors to the host.
    *
    * @returns Waits for them and gives their bytes; to be called after `submit`, or else disposed of. On Deno the call
-   * itself lasts until the device has done all that has been submitted, and its promise 10 ms longer.
+   * itself lasts until the device has done all that has been submitted.
    */
   recordRead(tensors: readonly Tensor[]): PendingRead {
     this.#readbacks++;
-    const readback = new Readback(this.device, this.#commands.encoder(), tensors);
-    const read = async (): Promise<ArrayBuffer[]> => {
-      using _freed = readback;
-      return await this.#orFault(readback.bytes());
-    };
+    const readback = new Readback(this.#staging, this.#commands.encoder(), tensors);
+    const read = () => this.#arrival(readback);
     return Object.assign(read, { [Symbol.dispose]: () => readback[Symbol.dispose]() });
   }
 
-  /** What is waited for, or the fault of the device for which it failed. */
-  async #orFault<T>(work: Promise<T>): Promise<T> {
+  /** What arrives, or the fault of the device for which it did not, or is not what it should be. */
+  async #arrival(readback: Readback): Promise<ArrayBuffer[]> {
     try {
-      return await work;
+      return await readback.bytes();
     } catch (error) {
       await this.#faults.told();
-      this.check();
       throw error;
+    } finally {
+      await this.#turns.next(); // faults are told in a turn
+      this.check();
     }
   }
 
@@ -340,6 +344,7 @@ export class Gpu implements Disposable {
   trim(): void {
     this.submit();
     this.#memory.trim();
+    this.#staging.trim();
   }
 
   /** Closes the device and frees everything on it. */
@@ -348,6 +353,7 @@ export class Gpu implements Disposable {
     this.#faults.close();
     this.#ahead?.[Symbol.dispose]();
     this.#memory.destroy();
+    this.#staging.trim();
     this.device.destroy();
   }
 }
