@@ -22,7 +22,7 @@ export interface FeatureCacheOptions {
   readonly warn: (text: string) => void;
 }
 
-/** Features that wait on the device until they are read together; a reading stops it for some 10 ms. */
+/** Features that wait on the device until they are read together; for each reading it comes to its end. */
 const WAITING_BYTES = 2 ** 27;
 
 /**

@@ -73,7 +73,7 @@ interface PendingUpdate extends Update {
   learnt: number;
 }
 
-/** Seconds between two readings of losses; a reading stops the device for some 10 ms. */
+/** Seconds between two readings of losses; for each the device comes to its end, and waits for the next step. */
 const READ_INTERVAL = 0.5;
 
 /** Takes batches one after the other, updates the parameters, and tells the metrics of each update. */

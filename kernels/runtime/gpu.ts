@@ -313,7 +313,8 @@ export class Gpu implements Disposable {
    * Records copies of tensors to the host.
    *
    * @returns Waits for them and gives their bytes; to be called after `submit`, or else disposed of. On Deno the call
-   * itself lasts until the device has done all that has been submitted.
+   * itself lasts until the device has done all that has been submitted. Timers and sockets have their turn before its
+   * promise comes.
    */
   recordRead(tensors: readonly Tensor[]): PendingRead {
     this.#readbacks++;
