@@ -6,7 +6,7 @@ import { timeCalls, timeMany } from "./runtime/timing.ts";
 export interface DeviceSpeed {
   /** Arithmetic of a square float32 matrix product, in GFLOP/s. */
   gflops: number;
-  /** Bytes read and written by a copy of a buffer, in GB/s. */
+  /** Bytes read and written by a copy of a tensor, in GB/s. */
   gigabytes: number;
 }
 

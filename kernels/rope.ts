@@ -165,13 +165,7 @@ export function rope(
   rotate(qkv, table, positions, layout, false);
   const y = qkv.view(qkv.shape);
   gpu.tape?.record("rope", y, [qkv], [table, positions], (dy, tape) => {
-    let dx = dy;
-    if (!dy.exclusive) {
-      dx = gpu.empty(dy.shape, "float32", "gradient");
-      gpu.copy(dy, dx);
-    }
-    rotate(dx, table, positions, layout, true);
-    tape.accumulate(qkv, dx);
+    tape.accumulateChanged(qkv, dy, (dx) => rotate(dx, table, positions, layout, true));
   });
   return y;
 }

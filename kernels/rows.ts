@@ -140,12 +140,7 @@ export function spliceRows(x: Tensor, features: Tensor, rows: Tensor): Tensor {
       const { grad, accumulate } = tape.target(features);
       gather(dy, rows, grad, accumulate);
     }
-    if (x.requiresGrad) {
-      const dx = dy.exclusive ? dy : gpu.empty(x.shape, "float32", "gradient");
-      if (dx !== dy) gpu.copy(dy, dx);
-      clearRows(dx, rows);
-      tape.accumulate(x, dx);
-    }
+    tape.accumulateChanged(x, dy, (dx) => clearRows(dx, rows));
   });
   return y;
 }

@@ -2,6 +2,7 @@ import { type AdapterInfo, chooseAdapter, openDevice } from "./adapter.ts";
 import { Commands } from "./commands.ts";
 import type { Compiling } from "./compile.ts";
 import { CompileAhead } from "./compile_ahead.ts";
+import { copiesByKernel, copyByKernel } from "./copy.ts";
 import type { DeviceClock } from "./device_clock.ts";
 import { OutOfMemoryError, ShapeError } from "./errors.ts";
 import { Faults } from "./faults.ts";
@@ -208,6 +209,8 @@ export class Gpu implements Disposable {
       using scratch = this.detached(() => this.empty(from.shape, from.dtype, "copy"));
       this.copy(from, scratch);
       this.copy(scratch, to);
+    } else if (copiesByKernel(this, from, to)) {
+      copyByKernel(this, from, to);
     } else {
       this.#commands.copy(from, to);
     }

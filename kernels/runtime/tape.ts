@@ -113,6 +113,18 @@ export class Tape implements Disposable {
     else this.#addInto(this.#owned(tensor, sum), gradient);
   }
 
+  /** The same for a gradient that `change` still works on in place: itself when nobody else looks at it, else a copy. */
+  accumulateChanged(tensor: Tensor, gradient: Tensor, change: (own: Tensor) => void): void {
+    if (!tensor.requiresGrad) return;
+    const last = tensor.gradFilled ? undefined : tensor.grad;
+    const own = last ??
+      (gradient.exclusive ? gradient : this.#gpu.empty(tensor.shape, "float32", "gradient"));
+    if (own !== gradient) this.#gpu.copy(gradient, own);
+    change(own);
+    if (own === last) tensor.gradFilled = true;
+    else this.accumulate(tensor, own);
+  }
+
   /**
    * Where a kernel may write a gradient of `tensor` itself, and whether it must add to what is there.
    */
