@@ -33,6 +33,7 @@ function lossKernel(weighted: boolean): RowKernel {
     reads: ["targets: u32", ...weighted ? ["weights: f32"] : []],
     writes: ["logits: T", "losses: f32"],
     params: ["weight: f32", "gradient: u32", "gradientWeight: f32"],
+    held: ["logits"],
     code: (each, size) => {
       const [chosen, columns, labels] = size === 4
         ? [

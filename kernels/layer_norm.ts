@@ -11,6 +11,7 @@ const FORWARD: RowKernel = {
   reads: ["x: T", "weight: T", "bias: T"],
   writes: ["y: T", "stats: vec2f"],
   params: ["eps: f32"],
+  held: ["x"],
   code: (each) => ({
     reduce: `var sum = T(0.0);
   ${each("sum += x[at];")}
@@ -29,6 +30,7 @@ const BACKWARD_INPUT: RowKernel = {
   reads: ["x: T", "weight: T", "stats: vec2f", "dy: T"],
   writes: ["dx: T"],
   params: ["accumulate: u32"],
+  held: ["x", "dy"],
   code: (each) => ({
     reduce: `let mean = stats[row].x;
   let r = stats[row].y;

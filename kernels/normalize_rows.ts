@@ -9,6 +9,7 @@ const FORWARD: RowKernel = {
   name: "normalize_rows",
   reads: ["x: T"],
   writes: ["y: T", "scale: f32"],
+  held: ["x"],
   code: (each) => ({
     reduce: `var squares = T(0.0);
   ${each("let v = x[at]; squares += v * v;")}
@@ -24,6 +25,7 @@ const BACKWARD: RowKernel = {
   reads: ["y: T", "scale: f32", "dy: T"],
   writes: ["dx: T"],
   params: ["accumulate: u32"],
+  held: ["y", "dy"],
   code: (each) => ({
     reduce: `var products = T(0.0);
   ${each("products += y[at] * dy[at];")}

@@ -1,35 +1,59 @@
 import { scale } from "./elementwise.ts";
 import { type RowKernel, runRows } from "./row_kernel.ts";
 import type { Gpu } from "./runtime/gpu.ts";
-import type { Kernel } from "./runtime/kernel.ts";
+import { type Kernel, roundUp } from "./runtime/kernel.ts";
 import type { Tensor } from "./runtime/tensor.ts";
 import { type Vectors, vectors } from "./runtime/vectors.ts";
-import { entry, reductions, rowLanes, setOrAdd } from "./runtime/wgsl.ts";
+import { entry, range, reductions, rowLanes, setOrAdd } from "./runtime/wgsl.ts";
 
 const SIZE = 64;
-/** Vectors that one workgroup adds up. */
-const BLOCK = 4096;
 
 /** What is summed of each element `v`. */
 export type Term = "v" | "v * v";
 
-function sumKernel(gpu: Gpu, term: Term, { size, code }: Vectors): Kernel {
+/** How a sum is divided. */
+interface Division {
+  /** Invocations of a workgroup. */
+  readonly lanes: number;
+  /** Loads that each has under way at a time. */
+  readonly ahead: number;
+  /** Vectors that one workgroup adds up. */
+  readonly block: number;
+}
+
+/** On a graphics card into at most a thousand parts, so that a second sum is the last. */
+function divisionOf({ info }: Gpu, n: number): Division {
+  if (info.software) return { lanes: rowLanes(info), ahead: 1, block: 4096 };
+  return { lanes: 256, ahead: 8, block: roundUp(Math.ceil(n / 1024), 2048) };
+}
+
+function sumKernel(gpu: Gpu, term: Term, { size, code }: Vectors, division: Division): Kernel {
+  const { lanes, ahead } = division;
   return gpu.kernel(`sum ${term}/${size}`, () => {
-    const lanes = rowLanes(gpu.info);
+    const terms = range(ahead).map((k) => `term(x[i + ${k * lanes}u])`);
     return `${code}
-struct Params { n: u32, at: u32 }
+struct Params { n: u32, block: u32, at: u32 }
 @group(0) @binding(0) var<storage, read> x: array<T>;
 @group(0) @binding(1) var<storage, read_write> sums: array<f32>;
 @group(0) @binding(2) var<uniform> p: Params;
+fn term(v: T) -> T { return ${term}; }
 ${reductions(gpu, lanes)}
 ${
       entry(
         gpu,
         lanes,
-        `let start = group * ${BLOCK}u;
-  let end = min(start + ${BLOCK}u, p.n);
+        `let start = group * p.block;
+  let end = min(start + p.block, p.n);
   var sum = T(0.0);
-  for (var i = start + lane; i < end; i += ${lanes}u) { let v = x[i]; sum += ${term}; }
+  var i = start + lane;
+  ${
+          ahead > 1
+            ? `for (; i + ${(ahead - 1) * lanes}u < end; i += ${ahead * lanes}u) {
+    sum += ${terms.join(" + ")};
+  }`
+            : ""
+        }
+  for (; i < end; i += ${lanes}u) { sum += term(x[i]); }
   let all = sumOver(total(sum), lane);
   if (start < p.n && lane == 0u) { sums[p.at + group] = all; }`,
       )
@@ -48,13 +72,15 @@ export function sumOf(inputs: readonly Tensor[], term: Term = "v"): Tensor {
   const { gpu } = inputs[0]!;
   const parts = inputs.map((x) => {
     const v = vectors(x.size);
-    return { x, v, n: x.size / v.size, blocks: Math.ceil(x.size / v.size / BLOCK) };
+    const n = x.size / v.size;
+    const division = divisionOf(gpu, n);
+    return { x, v, n, division, blocks: Math.ceil(n / division.block) };
   });
   using scope = gpu.scope();
   const sums = gpu.empty([parts.reduce((all, { blocks }) => all + blocks, 0)]);
   let at = 0;
-  for (const { x, v, n, blocks } of parts) {
-    gpu.run(sumKernel(gpu, term, v), [x, sums], [n, at], blocks);
+  for (const { x, v, n, division, blocks } of parts) {
+    gpu.run(sumKernel(gpu, term, v, division), [x, sums], [n, division.block, at], blocks);
     at += blocks;
   }
   return scope.keep(at === 1 ? sums : sumOf([sums]));
@@ -101,6 +127,7 @@ const ARGMAX: RowKernel = {
   reads: ["x: f32"],
   writes: ["y: u32"],
   scalar: true,
+  held: ["x"],
   code: (each) => ({
     reduce: `var best = -3.40282346e38;
   var column = p.width - 1u;

@@ -10,6 +10,7 @@ const FORWARD: RowKernel = {
   reads: ["x: T", "weight: T"],
   writes: ["y: T", "scale: f32"],
   params: ["eps: f32"],
+  held: ["x"],
   code: (each) => ({
     reduce: `var squares = T(0.0);
   ${each("let v = x[at]; squares += v * v;")}
@@ -25,6 +26,7 @@ const BACKWARD_INPUT: RowKernel = {
   reads: ["x: T", "weight: T", "scale: f32", "dy: T"],
   writes: ["dx: T"],
   params: ["accumulate: u32"],
+  held: ["x", "dy"],
   code: (each) => ({
     reduce: `var products = T(0.0);
   ${each("products += weight[i] * dy[at] * x[at];")}

@@ -6,6 +6,7 @@ const FORWARD: RowKernel = {
   name: "softmax",
   reads: ["x: T"],
   writes: ["y: T"],
+  held: ["x"],
   code: (each) => ({
     reduce: `var most = T(-3.40282346e38);
   ${each("most = max(most, x[at]);")}
@@ -23,6 +24,7 @@ const BACKWARD: RowKernel = {
   reads: ["y: T", "dy: T"],
   writes: ["dx: T"],
   params: ["accumulate: u32"],
+  held: ["y", "dy"],
   code: (each) => ({
     reduce: `var products = T(0.0);
   ${each("products += y[at] * dy[at];")}

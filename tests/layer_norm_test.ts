@@ -3,7 +3,7 @@ import { layerNorm } from "../kernels/layer_norm.ts";
 import { ShapeError } from "../kernels/runtime/errors.ts";
 import { checkOperation } from "./support/gradient_check.ts";
 import { gpuTest } from "./support/gpu.ts";
-import { everyPathTest } from "./support/paths.ts";
+import { reductionTest } from "./support/paths.ts";
 
 function reference(x: Float64Array, w: Float64Array, b: Float64Array, eps: number): Float64Array {
   const n = w.length;
@@ -18,7 +18,7 @@ function reference(x: Float64Array, w: Float64Array, b: Float64Array, eps: numbe
 }
 
 for (const [rows, width] of [[1, 3], [3, 17], [63, 65], [65, 63], [257, 48], [17, 1024]] as const) {
-  everyPathTest(
+  reductionTest(
     `layerNorm equals its float64 reference at [${rows}, ${width}]`,
     (gpu) =>
       checkOperation(gpu, {

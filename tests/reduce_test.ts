@@ -2,11 +2,12 @@ import { assert, assertEquals } from "@std/assert";
 import { add } from "../kernels/elementwise.ts";
 import { argmax, mean, sum, sumOf } from "../kernels/reduce.ts";
 import { assertClose, checkOperation } from "./support/gradient_check.ts";
-import { everyPathTest } from "./support/paths.ts";
+import { gpuTest } from "./support/gpu.ts";
+import { openCard, reductionTest } from "./support/paths.ts";
 import { seeded } from "./support/seeded.ts";
 
 for (const shape of [[1], [3, 17], [63, 65], [257, 257], [40000]]) {
-  everyPathTest(`sum and mean of [${shape}] equal their float64 reference`, async (gpu) => {
+  reductionTest(`sum and mean of [${shape}] equal their float64 reference`, async (gpu) => {
     const total = (x: Float64Array): number => x.reduce((s, v) => s + v, 0);
     const common = {
       shapes: [shape],
@@ -28,7 +29,7 @@ for (const shape of [[1], [3, 17], [63, 65], [257, 257], [40000]]) {
   });
 }
 
-everyPathTest("sumOf adds up squares of many tensors, the same way every time", async (gpu) => {
+reductionTest("sumOf adds up squares of many tensors, the same way every time", async (gpu) => {
   using _scope = gpu.scope();
   const random = seeded("squares");
   const hosts = [1, 63, 16384, 16385, 100000].map((n) =>
@@ -41,8 +42,15 @@ everyPathTest("sumOf adds up squares of many tensors, the same way every time", 
   assertEquals(await gpu.read(sumOf(tensors, "v * v")), first);
 });
 
-for (const [rows = 0, width = 0] of [[1, 1], [3, 17], [17, 6400], [257, 65]]) {
-  everyPathTest(`argmax of [${rows}, ${width}] takes the first of equal ones`, async (gpu) => {
+gpuTest("a sum of more blocks than a graphics card has parts", async () => {
+  using card = await openCard();
+  const n = 4_200_001;
+  const ones = card.tensor(Float32Array.from({ length: n }, (_, i) => i % 2), [n]);
+  assertEquals(await card.read(sumOf([ones])), Float32Array.of(2_100_000));
+});
+
+for (const [rows = 0, width = 0] of [[1, 1], [3, 17], [2, 9001], [17, 6400], [257, 65]]) {
+  reductionTest(`argmax of [${rows}, ${width}] takes the first of equal ones`, async (gpu) => {
     using _scope = gpu.scope();
     const random = seeded(`argmax ${rows}`);
     const x = Float32Array.from(

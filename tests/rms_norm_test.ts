@@ -3,7 +3,7 @@ import { rmsNorm } from "../kernels/rms_norm.ts";
 import { ShapeError } from "../kernels/runtime/errors.ts";
 import { checkOperation } from "./support/gradient_check.ts";
 import { gpuTest } from "./support/gpu.ts";
-import { everyPathTest } from "./support/paths.ts";
+import { reductionTest } from "./support/paths.ts";
 
 function reference(x: Float64Array, w: Float64Array, eps: number): Float64Array {
   const n = w.length;
@@ -17,10 +17,14 @@ function reference(x: Float64Array, w: Float64Array, eps: number): Float64Array 
 }
 
 // with one column, only ε lets a gradient through
-const CASES = [[1, 1, 0.5], [3, 17, 1e-5], [63, 65, 1e-5], [65, 63, 1e-5], [257, 32, 1e-5]];
+const CASES = [[1, 1, 0.5], [3, 17, 1e-5], [63, 65, 1e-5], [65, 63, 1e-5], [257, 32, 1e-5], [
+  5,
+  512,
+  1e-5,
+], [2, 6404, 1e-5]];
 
 for (const [rows = 0, width = 0, eps = 0] of CASES) {
-  everyPathTest(
+  reductionTest(
     `rmsNorm equals its float64 reference at [${rows}, ${width}]`,
     (gpu) =>
       checkOperation(gpu, {

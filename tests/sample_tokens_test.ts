@@ -9,7 +9,7 @@ import {
 } from "../kernels/sample_tokens.ts";
 import { probabilities } from "../model/sampling.ts";
 import { gpuTest } from "./support/gpu.ts";
-import { everyPathTest } from "./support/paths.ts";
+import { reductionTest } from "./support/paths.ts";
 import { seeded } from "./support/seeded.ts";
 
 const ALL: SamplingSettings = {
@@ -59,7 +59,7 @@ async function checkDraws(
   });
 }
 
-everyPathTest("tokens are drawn with the probabilities of transformers", async (gpu) => {
+reductionTest("tokens are drawn with the probabilities of transformers", async (gpu) => {
   const path = new URL("./fixtures/data/sampling.json", import.meta.url);
   const cases: Golden[] = JSON.parse(await Deno.readTextFile(path));
   assert(cases.length >= 10);
@@ -87,7 +87,7 @@ const HOST_CASES: [number, Partial<SamplingSettings>][] = [
 ];
 
 for (const [vocabulary, some] of HOST_CASES) {
-  everyPathTest(
+  reductionTest(
     `tokens of ${vocabulary} are drawn as on the host: ${JSON.stringify(some)}`,
     async (gpu) => {
       const random = seeded(`logits ${vocabulary}`);

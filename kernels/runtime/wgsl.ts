@@ -30,26 +30,56 @@ export function rowLanes(info: AdapterInfo): number {
 /**
  * Functions that reduce a float over a workgroup and give every invocation the result: `sumOver(x, lane)`, `maxOver(x, lane)`.
  * Must be called in uniform control flow.
+ *
+ * @param size Invocations of the workgroup.
+ * @param lanes Those that share a result, with `lane` counted among them. Where the workgroup has several times as many, the
+ *   kernel sets the private variable `line` to the number of an invocation's share.
  */
-export function reductions({ info }: Gpu, size: number): string {
-  if (info.subgroupSize === size) {
-    return `
+export function reductions({ info }: Gpu, size: number, lanes = size): string {
+  const line = lanes < size ? "var<private> line: u32;" : "";
+  const { software, subgroupSize } = info;
+  if (subgroupSize === lanes) {
+    return `${line}
 fn sumOver(x: f32, lane: u32) -> f32 { return subgroupAdd(x); }
 fn maxOver(x: f32, lane: u32) -> f32 { return subgroupMax(x); }`;
   }
-  const tree = (name: string, combine: string) => `
+  // a subgroup of a graphics card, whose invocations follow each other, reduces first what it has
+  const joined = !software && subgroupSize > 0 && lanes % subgroupSize === 0 ? subgroupSize : 1;
+  const parts = lanes / joined;
+  const last = parts > 16 ? 2 ** Math.ceil(Math.log2(parts) / 2) : parts;
+  const combined = (combine: string, places: string[]) =>
+    places.slice(1).map((place) => `{ let b = partial[${place}]; a = ${combine}; }`).join(" ");
+  const every = (n: number, step: number, from: string) =>
+    range(n).map((k) => `${from} + ${k * step}u`);
+  const reduction = (name: string, combine: string, bySubgroup: string) => `
 fn ${name}(x: f32, lane: u32) -> f32 {
+  let start = ${line ? `line * ${parts}u` : "0u"};
+  var a = ${joined > 1 ? `${bySubgroup}(x)` : "x"};
   workgroupBarrier();
-  partial[lane] = x;
-  workgroupBarrier();
-  for (var step = ${size / 2}u; step > 0u; step >>= 1u) {
-    if (lane < step) { let a = partial[lane]; let b = partial[lane + step]; partial[lane] = ${combine}; }
-    workgroupBarrier();
+  ${
+    joined > 1
+      ? `if (lane % ${joined}u == 0u) { partial[start + lane / ${joined}u] = a; }`
+      : "partial[start + lane] = a;"
   }
-  return partial[0];
+  workgroupBarrier();
+  ${
+    last < parts
+      ? `if (lane < ${last}u) {
+    a = partial[start + lane];
+    ${combined(combine, every(parts / last, last, "start + lane"))}
+    partial[start + lane] = a;
+  }
+  workgroupBarrier();`
+      : ""
+  }
+  a = partial[start];
+  ${combined(combine, every(last, 1, "start"))}
+  return a;
 }`;
-  return `var<workgroup> partial: array<f32, ${size}>;` + tree("sumOver", "a + b") +
-    tree("maxOver", "max(a, b)");
+  return `${line}
+var<workgroup> partial: array<f32, ${size / joined}>;` +
+    reduction("sumOver", "a + b", "subgroupAdd") +
+    reduction("maxOver", "max(a, b)", "subgroupMax");
 }
 
 /** WGSL that sets a place, or adds to it where the parameter `accumulate` says so. */

@@ -3,6 +3,7 @@ import { Gpu } from "../../kernels/runtime/gpu.ts";
 import { gpuTest, untilTheEnd } from "./gpu.ts";
 
 let card: Promise<Gpu> | undefined;
+let subgroups: Promise<Gpu> | undefined;
 
 /** A device of its own, taken for a graphics card without subgroups, or for one of which more is `known`. */
 export async function openCard(known: Partial<AdapterInfo> = {}): Promise<Gpu> {
@@ -18,4 +19,14 @@ export function everyPathTest(name: string, body: (gpu: Gpu) => Promise<void>): 
     `${name} (kernels of any graphics card)`,
     async () => await body(await (card ??= untilTheEnd(openCard()))),
   );
+}
+
+/** The same, and with the kernels of a graphics card whose subgroups add up, if this device's do. */
+export function reductionTest(name: string, body: (gpu: Gpu) => Promise<void>): void {
+  everyPathTest(name, body);
+  gpuTest(`${name} (kernels of a graphics card with subgroups)`, async ({ info }) => {
+    const { subgroupSize, declaresSubgroups } = info;
+    subgroups ??= untilTheEnd(openCard({ subgroupSize, declaresSubgroups }));
+    await body(await subgroups);
+  });
 }
