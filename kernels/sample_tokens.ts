@@ -1,7 +1,9 @@
 import { ShapeError } from "./runtime/errors.ts";
 import type { Gpu } from "./runtime/gpu.ts";
+import { roundUp } from "./runtime/kernel.ts";
 import type { Tensor } from "./runtime/tensor.ts";
-import { entry, reductions, rowLanes } from "./runtime/wgsl.ts";
+import { type Vectors, vectors } from "./runtime/vectors.ts";
+import { entry, range, reductions, rowLanes } from "./runtime/wgsl.ts";
 
 /** How the next token of a sequence is chosen, in the order in which it is applied. */
 export interface SamplingSettings {
@@ -52,22 +54,121 @@ export function seenTokens(
   return gpu.tensor(bits, [rows.length, words], "seen tokens");
 }
 
+/** WGSL of one invocation's walks over the row: it has the numbers `key` and `weight` of each token. */
+interface Walks {
+  /** Computes the scores, from the penalised logits: these less the largest, by temperature. */
+  readonly scores: string;
+  /** Walks over some of the tokens; those of all invocations are the row's. */
+  readonly each: (body: string) => string;
+  /** Walks over a piece of the row, in the order of tokens `i`. */
+  readonly piece: (body: string) => string;
+}
+
+/** Makes `v` the logit of token `i`, penalised where it has been seen. */
+function penalised(remember: boolean): string {
+  return remember
+    ? `let word = seen[row * ((p.width + 31u) / 32u) + i / 32u];
+    if ((word >> (i % 32u)) % 2u == 1u) { v = select(v / penalty, v * penalty, v < 0.0); }`
+    : "";
+}
+
+/** Scores are in memory. */
+function readWalks({ lanes }: Deal, remember: boolean): Walks {
+  const read = (body: string) =>
+    `{ let score = scores[start + i]; let key = keyOf(score); let weight = exp(score); ${body} }`;
+  return {
+    scores: `var most = -3e38;
+  for (var i = lane; i < p.width; i += ${lanes}u) {
+    var v = clamp(logits[start + i], -3e38, 3e38);
+    ${penalised(remember)}
+    scores[start + i] = v;
+    most = max(most, v);
+  }
+  let top = maxOver(most, lane);
+  for (var i = lane; i < p.width; i += ${lanes}u) {
+    scores[start + i] = max((scores[start + i] - top) * sharpness, -3e38);
+  }
+  storageBarrier();
+  let span = (p.width + ${lanes - 1}u) / ${lanes}u;
+  let first = min(lane * span, p.width);
+  let end = min(first + span, p.width);`,
+    each: (body) => `for (var i = lane; i < p.width; i += ${lanes}u) ${read(body)}`,
+    piece: (body) => `for (var i = first; i < end; i++) ${read(body)}`,
+  };
+}
+
+/** Each invocation keeps a piece of the row in registers. What is beyond the row's end has the key 0 and weighs nothing. */
+function heldWalks({ held, vector }: Deal, remember: boolean): Walks {
+  const tokens = range(held);
+  const walk = (body: string) =>
+    tokens.map((k) =>
+      `{ let i = first + ${k}u; let key = key${k}; let weight = weight${k}; ${body} }`
+    ).join("\n");
+  const size = vector.size;
+  const loads = range(held / size).map((k) =>
+    `let vector${k} = logits[(start + min(first + ${k * size}u, p.width - ${size}u)) / ${size}u];`
+  );
+  const logits = tokens.map((k) =>
+    `var logit${k} = clamp(vector${Math.floor(k / size)}${
+      size > 1 ? `[${k % size}]` : ""
+    }, -3e38, 3e38);
+  {
+    let i = min(first + ${k}u, p.width - 1u);
+    var v = logit${k};
+    ${penalised(remember)}
+    logit${k} = v;
+    most = max(most, select(-3e38, v, first + ${k}u < p.width));
+  }`
+  );
+  const scores = tokens.map((k) =>
+    `let score${k} = max((logit${k} - top) * sharpness, -3e38);
+  let key${k} = select(0u, keyOf(score${k}), first + ${k}u < p.width);
+  let weight${k} = select(0.0, exp(score${k}), first + ${k}u < p.width);`
+  );
+  return {
+    scores: `let first = lane * ${held}u;
+  var most = -3e38;
+  ${loads.join("\n")}
+  ${logits.join("\n")}
+  let top = maxOver(most, lane);
+  ${scores.join("\n")}`,
+    each: walk,
+    piece: walk,
+  };
+}
+
+/** How a row is dealt out to the invocations of a workgroup. */
+interface Deal {
+  readonly lanes: number;
+  /** Tokens of each, where their scores fit into registers, else 0. */
+  readonly held: number;
+  /** How logits are read then. */
+  readonly vector: Vectors;
+}
+
+function dealOf({ gpu: { info, device }, width }: Tensor): Deal {
+  const [lanes, vector] = [256, vectors(width)];
+  if (info.software) return { lanes: rowLanes(info), held: 0, vector: vectors(1) };
+  const held = roundUp(Math.ceil(width / lanes), vector.size);
+  if (held <= 32) return { lanes, held, vector };
+  const most = Math.min(1024, device.limits.maxComputeInvocationsPerWorkgroup);
+  return { lanes: most, held: 0, vector: vectors(1) };
+}
+
 /** Finds, bit by bit, the largest key `candidate` for which the sum of a term over the row passes a test. */
-function largestKey(lanes: number, name: string, term: string, test: string): string {
+function largestKey({ each }: Walks, name: string, term: string, test: string): string {
   return `for (var bit = 0x80000000u; bit > 0u; bit >>= 1u) {
       let candidate = ${name} | bit;
       var terms = 0.0;
-      for (var i = lane; i < p.width; i += ${lanes}u) {
-        let score = scores[start + i];
-        let key = keyOf(score);
-        terms += ${term};
-      }
+      ${each(`terms += ${term};`)}
       if (sumOver(terms, lane) ${test}) { ${name} = candidate; }
     }`;
 }
 
 /** Thresholds are found by bisection over the order of float32, so nothing is sorted; then one walk over the row draws. */
-function body(lanes: number, remember: boolean): string {
+function body(deal: Deal, remember: boolean): string {
+  const walks = deal.held > 0 ? heldWalks(deal, remember) : readWalks(deal, remember);
+  const { scores, each, piece } = walks;
   return `let row = min(group, p.rows - 1u);
   let start = row * p.width;
   let penalty = settings[row * ${SETTINGS}u];
@@ -76,31 +177,14 @@ function body(lanes: number, remember: boolean): string {
   let restP = settings[row * ${SETTINGS}u + 3u];
   let logMinP = settings[row * ${SETTINGS}u + 4u];
   let greedy = temperature == 0.0;
-
-  // scores: the penalised logits, less the largest, by temperature
-  var most = -3e38;
-  for (var i = lane; i < p.width; i += ${lanes}u) {
-    var v = clamp(logits[start + i], -3e38, 3e38);
-    ${
-    remember
-      ? `let word = seen[row * ((p.width + 31u) / 32u) + i / 32u];
-    if ((word >> (i % 32u)) % 2u == 1u) { v = select(v / penalty, v * penalty, v < 0.0); }`
-      : ""
-  }
-    scores[start + i] = v;
-    most = max(most, v);
-  }
-  let top = maxOver(most, lane);
   let sharpness = 1.0 / select(temperature, 1.0, greedy);
-  for (var i = lane; i < p.width; i += ${lanes}u) {
-    scores[start + i] = max((scores[start + i] - top) * sharpness, -3e38);
-  }
+  ${scores}
 
   // top-k: keys below 'kth' are out
   let best = keyOf(0.0);
   var kth = select(0u, best, greedy);
   if (!greedy && topK > 0.0 && topK < f32(p.width)) {
-    ${largestKey(lanes, "kth", "select(0.0, 1.0, key >= candidate)", ">= topK")}
+    ${largestKey(walks, "kth", "select(0.0, 1.0, key >= candidate)", ">= topK")}
   }
 
   // top-p: keys below 'edge' are out, and the first 'ties' tokens that are equal to it
@@ -108,81 +192,97 @@ function body(lanes: number, remember: boolean): string {
   var ties = 0.0;
   if (!greedy && restP > 0.0) {
     var mine = 0.0;
-    for (var i = lane; i < p.width; i += ${lanes}u) {
-      let score = scores[start + i];
-      mine += select(0.0, exp(score), keyOf(score) >= kth);
-    }
+    ${each("mine += select(0.0, weight, key >= kth);")}
     let limit = restP * sumOver(mine, lane);
     ${
     largestKey(
-      lanes,
+      walks,
       "edge",
-      "select(0.0, exp(score), key >= kth && key < candidate)",
+      "select(0.0, weight, key >= kth && key < candidate)",
       "<= limit",
     )
   }
     edge = min(edge, best);
     var below = 0.0;
     var equal = 0.0;
-    var weight = 0.0;
-    for (var i = lane; i < p.width; i += ${lanes}u) {
-      let score = scores[start + i];
-      let key = keyOf(score);
-      below += select(0.0, exp(score), key >= kth && key < edge);
+    var each = 0.0;
+    ${
+    walks.each(`below += select(0.0, weight, key >= kth && key < edge);
       equal += select(0.0, 1.0, key == edge);
-      weight = max(weight, select(0.0, exp(score), key == edge));
-    }
+      each = max(each, select(0.0, weight, key == edge));`)
+  }
     let left = limit - sumOver(below, lane);
     let count = sumOver(equal, lane);
-    let each = max(maxOver(weight, lane), 1e-30);
-    ties = clamp(floor(left / each), 0.0, max(count - 1.0, 0.0));
+    ties = clamp(floor(left / max(maxOver(each, lane), 1e-30)), 0.0, max(count - 1.0, 0.0));
   }
   let least = max(max(kth, edge), select(keyOf(logMinP), 0u, greedy));
 
-  // from here on each invocation has a piece of the row
-  storageBarrier();
-  let span = (p.width + ${lanes - 1}u) / ${lanes}u;
-  let first = min(lane * span, p.width);
-  let end = min(first + span, p.width);
+  // the first of equal tokens are out, so from here on each invocation has a piece of the row
   var equal = 0.0;
-  for (var i = first; i < end; i++) {
-    equal += select(0.0, 1.0, keyOf(scores[start + i]) == edge);
-  }
+  ${piece("equal += select(0.0, 1.0, key == edge);")}
   share(equal, lane);
   var out = select(0.0, max(ties - sharedBefore(lane), 0.0), least == edge);
   let skipped = out;
   var mass = 0.0;
-  for (var i = first; i < end; i++) {
-    let score = scores[start + i];
-    let key = keyOf(score);
-    let tied = key == edge && out > 0.0;
+  ${
+    piece(`let tied = key == edge && out > 0.0;
     out -= select(0.0, 1.0, tied);
-    mass += select(0.0, exp(score), key >= least && !tied);
+    mass += select(0.0, weight, key >= least && !tied);`)
   }
   share(mass, lane);
   let before = sharedBefore(lane);
   let after = sharedBefore(lane + 1u);
-  let total = sharedBefore(${lanes}u);
+  let total = sharedBefore(${deal.lanes}u);
   let drawn = select(uniforms[row], 0.0, greedy) * total;
   var pick = -1.0;
   if (mass > 0.0 && before <= drawn && (drawn < after || after == total)) {
     out = skipped;
     var sum = before;
-    for (var i = first; i < end; i++) {
-      let score = scores[start + i];
-      let key = keyOf(score);
-      let tied = key == edge && out > 0.0;
+    ${
+    piece(`let tied = key == edge && out > 0.0;
       out -= select(0.0, 1.0, tied);
-      let weight = select(0.0, exp(score), key >= least && !tied);
-      if (weight > 0.0 && (sum <= drawn || pick < 0.0)) { pick = f32(i); }
-      sum += weight;
-    }
+      let part = select(0.0, weight, key >= least && !tied);
+      if (part > 0.0 && (sum <= drawn || pick < 0.0)) { pick = f32(i); }
+      sum += part;`)
+  }
   }
   let token = u32(max(maxOver(pick, lane), 0.0));
   if (group < p.rows && lane == 0u) {
     tokens[row] = token;
     ${remember ? "seen[row * ((p.width + 31u) / 32u) + token / 32u] |= 1u << (token % 32u);" : ""}
   }`;
+}
+
+/** Invocations whose shares are added up beforehand, so that none has to add up all that are before it. */
+const SHARED = 16;
+
+/** WGSL: `share(x, lane)`, and then `sharedBefore(end)`, the sum of what the invocations below `end` have shared. */
+function sharing(lanes: number): string {
+  const groups = Math.floor(lanes / SHARED);
+  return `var<workgroup> shares: array<f32, ${lanes}>;
+var<workgroup> sums: array<f32, ${Math.max(groups, 1)}>;
+fn sharesOf(first: u32, end: u32) -> f32 {
+  var sum = 0.0;
+  for (var i = first; i < end; i++) { sum += shares[i]; }
+  return sum;
+}
+fn share(x: f32, lane: u32) {
+  workgroupBarrier();
+  shares[lane] = x;
+  workgroupBarrier();
+  ${
+    groups > 1
+      ? `if (lane < ${groups}u) { sums[lane] = sharesOf(lane * ${SHARED}u, (lane + 1u) * ${SHARED}u); }
+  workgroupBarrier();`
+      : ""
+  }
+}
+fn sharedBefore(end: u32) -> f32 {
+  var sum = 0.0;
+  let groups = ${groups > 1 ? `end / ${SHARED}u` : "0u"};
+  for (var i = 0u; i < groups; i++) { sum += sums[i]; }
+  return sum + sharesOf(groups * ${SHARED}u, end);
+}`;
 }
 
 /**
@@ -212,40 +312,35 @@ export function sampleTokens(
         `[${uniforms.shape}] and seen tokens [${seen?.shape ?? ""}] do not fit.`,
     );
   }
-  const kernel = gpu.kernel(`sample_tokens${seen ? "/seen" : ""}`, () => {
-    const lanes = rowLanes(gpu.info);
-    return `
+  const deal = dealOf(logits);
+  const { lanes, held, vector } = deal;
+  const shape = held ? `/${lanes}x${held}x${vector.size}` : "";
+  const kernel = gpu.kernel(`sample_tokens${seen ? "/seen" : ""}${shape}`, () => {
+    const declared = [
+      "read> logits: array<T>",
+      "read> settings: array<f32>",
+      "read> uniforms: array<f32>",
+      "read_write> tokens: array<u32>",
+      ...seen ? ["read_write> seen: array<u32>"] : [],
+      ...held ? [] : ["read_write> scores: array<f32>"],
+    ].map((element, i) => `@group(0) @binding(${i}) var<storage, ${element};`);
+    return `${vector.code}
 struct Params { rows: u32, width: u32 }
-@group(0) @binding(0) var<storage, read> logits: array<f32>;
-@group(0) @binding(1) var<storage, read> settings: array<f32>;
-@group(0) @binding(2) var<storage, read> uniforms: array<f32>;
-@group(0) @binding(3) var<storage, read_write> scores: array<f32>;
-@group(0) @binding(4) var<storage, read_write> tokens: array<u32>;
-${seen ? "@group(0) @binding(5) var<storage, read_write> seen: array<u32>;" : ""}
-@group(0) @binding(${seen ? 6 : 5}) var<uniform> p: Params;
-var<workgroup> shares: array<f32, ${lanes}>;
+${declared.join("\n")}
+@group(0) @binding(${declared.length}) var<uniform> p: Params;
+${sharing(lanes)}
 ${reductions(gpu, lanes)}
-fn share(x: f32, lane: u32) {
-  workgroupBarrier();
-  shares[lane] = x;
-  workgroupBarrier();
-}
-fn sharedBefore(end: u32) -> f32 {
-  var sum = 0.0;
-  for (var i = 0u; i < end; i++) { sum += shares[i]; }
-  return sum;
-}
 // a whole number in the order of the float
 fn keyOf(x: f32) -> u32 {
   let bits = bitcast<u32>(x);
   return select(bits | 0x80000000u, ~bits, bits >= 0x80000000u);
 }
-${entry(gpu, lanes, body(lanes, seen !== undefined))}`;
+${entry(gpu, lanes, body(deal, seen !== undefined))}`;
   });
   const tokens = gpu.empty([rows], "uint32", "tokens");
   using _scope = gpu.scope();
-  const scores = gpu.empty([rows, width], "float32", "scores");
-  const bindings = [logits, settings, uniforms, scores, tokens, ...seen ? [seen] : []];
+  const scores = held ? [] : [gpu.empty([rows, width], "float32", "scores")];
+  const bindings = [logits, settings, uniforms, tokens, ...seen ? [seen] : [], ...scores];
   gpu.run(kernel, bindings, [rows, width], rows);
   return tokens;
 }

@@ -84,6 +84,8 @@ const HOST_CASES: [number, Partial<SamplingSettings>][] = [
   [257, { temperature: 1.3, minP: 0.2 }],
   [6400, { temperature: 0.65, topK: 50, topP: 0.85, repetitionPenalty: 1.1 }],
   [6400, { topP: 0 }],
+  [6401, { temperature: 0, repetitionPenalty: 1.3 }],
+  [9001, { temperature: 0.8, topK: 40, topP: 0.9, repetitionPenalty: 1.2 }],
 ];
 
 for (const [vocabulary, some] of HOST_CASES) {
