@@ -54,7 +54,7 @@ benchLinear("CLIP attention out", PATCHES, 768, 768);
 benchLinear("CLIP up", PATCHES, 768, 3072);
 benchLinear("CLIP down", PATCHES, 3072, 768);
 if (gpu.info.float16 && !gpu.info.software) {
-  const float16Sums: Choice = { family: "tiled", tile: 128, float16Sums: true };
+  const float16Sums: Choice = { family: "tiled", tile: 64, float16Sums: true };
   for (
     const [name, choice] of [["float16", undefined], [
       "float16, float16 sums",

@@ -1,7 +1,7 @@
 import { type Activation, activation as activationOf } from "./activation.ts";
 import { columnSums } from "./column_sums.ts";
 import { type Choice, chooseKernel, runChoice, takesImage } from "./matmul/choose.ts";
-import type { Buffers, Tile, Tiling } from "./matmul/tiled.ts";
+import type { Tile, Tiling } from "./matmul/tiled.ts";
 import type { Epilogue, Layout, NormOf, ProductOptions } from "./matmul/problem.ts";
 import { rmsNorm } from "./rms_norm.ts";
 import { ShapeError } from "./runtime/errors.ts";
@@ -9,7 +9,7 @@ import { operandOf, precisionOf } from "./runtime/precision.ts";
 import type { Tensor } from "./runtime/tensor.ts";
 import { swiglu } from "./swiglu.ts";
 
-export type { Buffers, Choice, Epilogue, Layout, NormOf, ProductOptions, Tile, Tiling };
+export type { Choice, Epilogue, Layout, NormOf, ProductOptions, Tile, Tiling };
 
 /**
  * Computes a matrix product into a tensor, outside of the tape.

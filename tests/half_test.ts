@@ -136,35 +136,33 @@ for (const dtype of HALVES) {
   }
 }
 
-for (const tile of [32, 64] as const) {
-  gpuTest(
-    `product by tiles of ${tile} with sums of 16 in float16 is nearer to float64 than one in bfloat16`,
-    async (gpu) => {
-      if (!gpu.info.float16) return;
-      const choice: Choice = { family: "tiled", tile, float16Sums: true };
-      for (const extents of [[1, 1, 1], [65, 63, 257], [68, 132, 100], [132, 68, 516]] as const) {
-        using _scope = gpu.scope();
-        const [m, n, k] = extents, name = `${extents}`;
-        const [a, b] = [draw(`a ${name}`, m * k), draw(`b ${name}`, k * n)];
-        const expected = productReference("NT", a, b, extents);
-        const [left, right] = [gpu.tensor(a, [m * k]), gpu.tensor(b, [k * n])];
-        const errorOf = async (precision: HalfDtype, choice: Choice) => {
-          const out = gpu.empty([m, n]);
-          product("NT", left, right, out, { m, n, k, precision }, choice);
-          return relativeError(await gpu.read(out), expected);
-        };
-        const [error, usual] = [
-          await errorOf("float16", choice),
-          await errorOf("bfloat16", { family: "small" }),
-        ];
-        assert(error < 1e-3, `${name}: relative error ${error}`);
-        if (k > 1) {
-          assert(error < usual / 2, `${name}: relative error ${error}, in bfloat16 ${usual}`);
-        }
+gpuTest(
+  "product with sums of 32 in float16 is nearer to float64 than one in bfloat16",
+  async (gpu) => {
+    if (!gpu.info.float16) return;
+    const choice: Choice = { family: "tiled", tile: 64, float16Sums: true };
+    for (const extents of [[1, 1, 1], [65, 63, 257], [68, 132, 100], [132, 68, 516]] as const) {
+      using _scope = gpu.scope();
+      const [m, n, k] = extents, name = `${extents}`;
+      const [a, b] = [draw(`a ${name}`, m * k), draw(`b ${name}`, k * n)];
+      const expected = productReference("NT", a, b, extents);
+      const [left, right] = [gpu.tensor(a, [m * k]), gpu.tensor(b, [k * n])];
+      const errorOf = async (precision: HalfDtype, choice: Choice) => {
+        const out = gpu.empty([m, n]);
+        product("NT", left, right, out, { m, n, k, precision }, choice);
+        return relativeError(await gpu.read(out), expected);
+      };
+      const [error, usual] = [
+        await errorOf("float16", choice),
+        await errorOf("bfloat16", { family: "small" }),
+      ];
+      assert(error < 1e-3, `${name}: relative error ${error}`);
+      if (k > 1) {
+        assert(error < usual / 1.5, `${name}: relative error ${error}, in bfloat16 ${usual}`);
       }
-    },
-  );
-}
+    }
+  },
+);
 
 /** A grouped product in half precision against the same kernel's in float32 of operands that the host has rounded. */
 async function checkGrouped(

@@ -80,9 +80,6 @@ const FAMILIES: readonly [Choice, readonly Layout[], readonly Extents[]][] = [
   [{ family: "tiled", tile: 32 }, ["NN", "TN"], ODD],
   [{ family: "tiled", tile: 64, slices: 3 }, ["NN"], [[4, 4, 4], [68, 132, 100]]],
   [{ family: "tiled", tile: 128 }, ["TN"], [...FOURS, [132, 260, 36]]],
-  [{ family: "tiled", tile: 32, buffers: 2 }, ["NT"], [...ODD, ...FOURS]],
-  [{ family: "tiled", tile: 64, slices: 2, buffers: 2 }, ["NN"], [[4, 4, 4], [68, 132, 100]]],
-  [{ family: "tiled", tile: 128, buffers: 2 }, ["TN"], [...FOURS, [132, 260, 36]]],
 ];
 
 for (const [choice, layouts, sizes] of FAMILIES) {

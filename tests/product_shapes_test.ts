@@ -49,7 +49,7 @@ for (const use_moe of [false, true]) {
       useTuning(gpu, {
         choices: {},
         wrong: [
-          ...TILES.flatMap((tile) => [`tiled/${tile}`, `tiled/${tile}x2`]),
+          ...TILES.map((tile) => `tiled/${tile}`),
           "gemv",
           "software",
         ]

@@ -5,7 +5,7 @@ import { imageProduct } from "./image_product.ts";
 import type { Layout, Product } from "./problem.ts";
 import { smallProduct } from "./small.ts";
 import { softwareProduct, softwareTakes } from "./software.ts";
-import { type Buffers, type Tile, tiledProduct, TILES, tileTakes, type Tiling } from "./tiled.ts";
+import { type Tile, tiledProduct, TILES, tileTakes, type Tiling } from "./tiled.ts";
 
 /** A kernel for matrix products, and how to use it. */
 export type Choice =
@@ -51,14 +51,11 @@ export function runChoice(choice: Choice, product: Product): void {
 }
 
 /**
- * The kernel of a choice by name, however k is cut: `tiled/128`, `tiled/128x2` with two buffers, `tiled/128/float16`,
- * `tiled/128/float16_sums/float16`.
+ * The kernel of a choice by name, however k is cut: `tiled/128`, `tiled/128/float16`, `tiled/64/float16_sums/float16`.
  */
 export function kernelName(choice: Choice, precision: Precision): string {
   const name = choice.family === "tiled"
-    ? `tiled/${choice.tile}${choice.buffers === 2 ? "x2" : ""}${
-      choice.float16Sums ? "/float16_sums" : ""
-    }`
+    ? `tiled/${choice.tile}${choice.float16Sums ? "/float16_sums" : ""}`
     : choice.family;
   return precision === "float32" ? name : `${name}/${precision}`;
 }
@@ -75,10 +72,9 @@ export function parseTuning(json: unknown): Tuning | undefined {
 }
 
 function isChoice(json: unknown): json is Choice {
-  const { family, tile, slices = 1, buffers = 1, float16Sums = false } = fieldsOf(json);
+  const { family, tile, slices = 1, float16Sums = false } = fieldsOf(json);
   if (family !== "tiled") return FAMILIES.includes(family);
-  return TILES.includes(tile as Tile) && BUFFERS.includes(buffers as Buffers) &&
-    typeof float16Sums === "boolean" &&
+  return TILES.includes(tile as Tile) && typeof float16Sums === "boolean" &&
     Number.isInteger(slices) && Number(slices) >= 1 && Number(slices) <= WORKGROUPS; // what the rule takes at most
 }
 
@@ -180,7 +176,6 @@ export function ruledChoice(gpu: Gpu, shape: ProductShape): Choice {
 
 /** Multiplications from which a kernel without tiles is not worth measuring. */
 export const LARGE = 2 ** 24;
-const BUFFERS: readonly Buffers[] = [1, 2];
 
 /** The kernels that may be the fastest for a product on a device. */
 export function candidates(gpu: Gpu, shape: ProductShape): Choice[] {
@@ -192,10 +187,8 @@ export function candidates(gpu: Gpu, shape: ProductShape): Choice[] {
       for (let slices = 1; slices <= MOST_SLICES; slices *= 2) {
         const few = tileCount(shape, tile) * slices <= 4 * WORKGROUPS;
         if (slices > 1 && (!few || k < slices * SLICE / 2)) continue;
-        for (const buffers of BUFFERS) {
-          const choice: Choice = { family: "tiled", tile, slices, buffers };
-          all.push(choice, { ...choice, float16Sums: true });
-        }
+        const choice: Choice = { family: "tiled", tile, slices };
+        all.push(choice, { ...choice, float16Sums: true });
       }
     }
   }
@@ -216,18 +209,23 @@ function chooseSoftware(gpu: Gpu, shape: ProductShape): Choice {
 /** Workgroups that occupy a large GPU, the k that a slice should keep at least, and how many are tried. */
 const WORKGROUPS = 128, SLICE = 256, MOST_SLICES = 16;
 
+/** Of each kind of tiles that many workgroups for each of those: few large ones leave the last round half empty. */
+const ROUNDS: Readonly<Record<Tile, number>> = { 32: 1, 64: 3, 128: 2 };
+
 function tileCount({ m, n }: ProductShape, tile: Tile): number {
   return Math.ceil(m / tile) * Math.ceil(n / tile);
 }
 
 /** The largest tile of which there are enough to occupy the GPU, with k cut where even the smaller ones are few. */
 function chooseGpu({ info }: Gpu, shape: ProductShape): Choice {
-  const { m, n, k } = shape;
+  const { layout, m, n, k, precision } = shape;
   if (gemvTakes(shape)) return { family: "gemv" };
   if (m * n * k < 2 ** 15) return { family: "small" };
-  const largest = !info.fewRegisters && tileCount(shape, 128) >= WORKGROUPS;
-  if (largest) return { family: "tiled", tile: 128 };
   const tile = Math.min(m, n) > 32 ? 64 : 32;
-  const slices = Math.min(Math.ceil(WORKGROUPS / tileCount(shape, tile)), Math.floor(k / SLICE));
-  return { family: "tiled", tile, slices: Math.max(slices, 1) };
+  const float16Sums = precision === "float16" && layout === "NT" && tile === 64;
+  const enough = (tile: Tile) => ROUNDS[tile] * WORKGROUPS;
+  const largest = !float16Sums && !info.fewRegisters && tileCount(shape, 128) >= enough(128);
+  if (largest) return { family: "tiled", tile: 128 };
+  const slices = Math.min(Math.ceil(enough(tile) / tileCount(shape, tile)), Math.floor(k / SLICE));
+  return { family: "tiled", tile, slices: Math.max(slices, 1), ...float16Sums && { float16Sums } };
 }

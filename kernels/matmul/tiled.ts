@@ -12,36 +12,26 @@ export type Tile = 32 | 64 | 128;
 /** All of them. */
 export const TILES: readonly Tile[] = [32, 64, 128];
 
-/**
- * Steps whose blocks workgroup memory holds: with two, one is filled while the other is multiplied, which takes twice
- * the memory and half the barriers.
- */
-export type Buffers = 1 | 2;
-
 /** How a product is computed by tiles. */
 export interface Tiling {
   /** Width of the tiles of C that a workgroup computes. */
   readonly tile: Tile;
   /** Parts into which k is cut, computed side by side and then summed in order, for few tiles and a long k; 1 unless given. */
   readonly slices?: number;
-  /** Steps that workgroup memory holds; 1 unless given. */
-  readonly buffers?: Buffers;
   /**
-   * Whether operands in float16 are multiplied and summed in it too, 16 products at a time, whose sums are added in
+   * Whether operands in float16 are multiplied and summed in it too, 32 products at a time, whose sums are added in
    * float32. Where two float16 fit a register that is half as many instructions. For numbers near 1 the error of a
-   * product doubles, to a quarter of what rounding its operands to bfloat16 makes; sums of 16 beyond 65504 are infinite
-   * and products below 6e-5 lose digits. So it is for layers (`NT`) alone, not for gradients under a loss scale.
+   * product triples, to half of what rounding its operands to bfloat16 makes; sums of 32 beyond 65504 are infinite and
+   * products below 6e-5 lose digits. So it is for layers (`NT`) alone, not for gradients under a loss scale, and for
+   * tiles of 64.
    */
   readonly float16Sums?: boolean;
 }
 
-/** Steps of k between two barriers. */
-const DEPTH = 16;
+/** Steps of k whose blocks workgroup memory holds, in float32 and in float16. */
+const DEPTH = 16, DEPTH_FLOAT16 = 32;
 
-/** The same in fours. */
-const CHUNKS = DEPTH / 4;
-
-/** Rows and columns of C that an invocation holds. With them each invocation loads one 4 × 4 block of A or B a step. */
+/** Rows and columns of C that an invocation holds. With them each loads a 4 × 4 block of A or B, in float16 of both. */
 const HELD: Readonly<Record<Tile, readonly [number, number]>> = {
   32: [4, 4],
   64: [8, 4],
@@ -51,11 +41,11 @@ const HELD: Readonly<Record<Tile, readonly [number, number]>> = {
 /** Whether a device has the workgroup memory for a kernel, and the kernel takes a kind of products. */
 export function tileTakes(
   { device }: Gpu,
-  { tile, buffers = 1, float16Sums = false }: Tiling,
+  { tile, float16Sums = false }: Tiling,
   { layout, precision }: Pick<Product, "layout" | "precision">,
 ): boolean {
-  if (float16Sums && (precision !== "float16" || layout !== "NT")) return false;
-  const bytes = 2 * buffers * DEPTH * tile * (precision === "float16" ? 2 : 4);
+  if (float16Sums && (precision !== "float16" || layout !== "NT" || tile !== 64)) return false;
+  const bytes = 2 * tile * (float16Sums ? 2 * DEPTH_FLOAT16 : 4 * DEPTH);
   return bytes <= device.limits.maxComputeWorkgroupStorageSize;
 }
 
@@ -64,11 +54,12 @@ export function tileTakes(
  * Optimize a CUDA Matmul Kernel", 2022). Takes any extents; those that are multiples of 4 are read four at a time.
  */
 export function tiledProduct(product: Product, tiling: Tiling): void {
-  const { tile, slices = 1 } = tiling;
+  const { tile, slices = 1, float16Sums = false } = tiling;
+  const depth = float16Sums ? DEPTH_FLOAT16 : DEPTH;
   const { layout, a, b, out, m, n, k } = product;
   const { gpu } = out;
   const vector = [layout === "TN" ? m : k, layout === "NT" ? k : n, n].every((x) => x % 4 === 0);
-  const slice = Math.ceil(k / slices / DEPTH) * DEPTH;
+  const slice = Math.ceil(k / slices / depth) * depth;
   const count = Math.ceil(k / slice);
   const computed = count === 1 ? product : { ...product, activation: undefined };
   const kernel = tiledKernel(computed, tiling, vector);
@@ -114,34 +105,49 @@ const SLICES: TiledPart = {
 
 const QUAD = [0, 1, 2, 3];
 const XYZW = ["x", "y", "z", "w"];
+
 /** The kernel of `tiledProduct`; its uniform stands after the result and what `part` binds. */
 export function tiledKernel(
   product: Pick<Product, "layout" | "a" | "b" | "precision" | "activation">,
-  { tile, buffers = 1, float16Sums = false }: Tiling,
+  { tile, float16Sums = false }: Tiling,
   vector: boolean,
   part: TiledPart = SLICES,
 ): Kernel {
   const { layout, a: { gpu }, precision } = product;
-  // In float16 the tiles are that too, and numbers are rounded on their way there.
   const isFloat16 = precision === "float16";
-  const inTile = isFloat16 ? "vec4<f16>" : "vec4f";
   const read = operandsOf(product, !isFloat16);
   const width = vector ? 4 : 1;
-  const double = buffers === 2;
-  const key = `matmul_tiled/${part.name}/${layout}/${tile}${double ? "x2" : ""}${
+  const key = `matmul_tiled/${part.name}/${layout}/${tile}${
     float16Sums ? "/float16_sums" : ""
   }/${width}${read.key}${endOfKey(product)}`;
   return gpu.kernel(key, () => {
     const [rows, columns] = HELD[tile];
     const held = range(rows).flatMap((i) => range(columns / 4).map((h) => [i, h] as const));
     const across = tile / columns;
-    const half = tile / rows * across / 2;
+    const invocations = tile / rows * across;
+    const depth = float16Sums ? DEPTH_FLOAT16 : DEPTH;
+    const blocks = tile * depth / 16;
+    const apart = blocks < invocations; // half of the invocations load A, the others B
     const element = vector ? "vec4f" : "f32";
-    // An index that is invariant or constant costs nothing: [chunk of four steps][step of it][four rows or columns].
-    const chunks = `array<array<array<${inTile}, ${tile / 4}>, 4>, ${buffers * CHUNKS}>`;
-    const a = operand("A", read.a, layout !== "TN", tile, vector, inTile, "0u");
-    const b = operand("B", read.b, layout === "NT", tile, vector, inTile, part.firstB);
-    return `${isFloat16 ? "enable f16;" : ""}${read.code}
+    const inTile = float16Sums ? "vec4<f16>" : "vec4f";
+    // An index that is invariant or constant costs nothing: [four steps][step of them][four rows or columns].
+    const chunks = `array<array<array<${inTile}, ${tile / 4}>, 4>, ${depth / 4}>`;
+    const rounds = isFloat16 && !float16Sums;
+    const toTile = (x: "a" | "b") => (v: string) =>
+      float16Sums
+        ? `vec4<f16>(${v})`
+        : rounds && product[x].dtype === "float32"
+        ? `rounded(${v})`
+        : v;
+    const shape = { tile, depth, vector, end: apart ? "" : "b" };
+    const a = operand("A", read.a, layout !== "TN", { ...shape, end: "" }, toTile("a"), "0u");
+    const b = operand("B", read.b, layout === "NT", shape, toTile("b"), part.firstB);
+    const both = (what: "fetch" | "fetchInside" | "put") =>
+      apart ? `if (loadsB) { ${b[what]} } else { ${a[what]} }` : `${a[what]} ${b[what]}`;
+    const fetch = vector
+      ? `if (inside && k + ${depth}u <= end) { ${both("fetchInside")} } else { ${both("fetch")} }`
+      : both("fetch");
+    return `${float16Sums ? "enable f16;" : ""}${read.code}
 @group(0) @binding(0) var<storage, read> a: array<${read.a.type(width)}>;
 @group(0) @binding(1) var<storage, read> b: array<${read.b.type(width)}>;
 @group(0) @binding(2) var<storage, read> bias: array<${element}>;
@@ -152,41 +158,36 @@ struct Params { m: u32, n: u32, k: u32, add: u32, ${part.params} }
 @group(0) @binding(${part.declarations ? 6 : 5}) var<uniform> p: Params;
 var<workgroup> tileA: ${chunks};
 var<workgroup> tileB: ${chunks};
+${rounds ? ROUNDED : ""}
 ${a.read}
 ${b.read}
 ${finish(product, element)}
 ${vector ? STORE_FOUR : STORE_ONE}
-@compute @workgroup_size(${2 * half}) fn main(@builtin(workgroup_id) workgroup: vec3u,
+@compute @workgroup_size(${invocations}) fn main(@builtin(workgroup_id) workgroup: vec3u,
   @builtin(local_invocation_index) lane: u32) {
-  let loadsB = lane >= ${half}u;
-  let block = lane % ${half}u;
+  let loadsB = lane >= ${blocks}u;
+  let block = lane % ${blocks}u;
   let x = lane % ${across}u;
   let y = lane / ${across}u;
   let row = workgroup.y * ${tile}u;
   let column = workgroup.x * ${tile}u;
   ${part.code}
   ${held.map(([i, h]) => `var c${i}${h} = vec4f();`).join(" ")}
-  var v0: vec4f; var v1: vec4f; var v2: vec4f; var v3: vec4f;
-  var filled = 0u;
-  ${vector ? `let inside = row + ${tile}u <= p.m && column + ${tile}u <= p.n;` : ""}
-  // While the blocks of one step are on their way, the step before it is computed.
-  for (var k = start; k < end + ${DEPTH}u; k += ${DEPTH}u) {
-    ${
-      vector
-        ? `if (inside && k + ${DEPTH}u <= end) {
-      if (loadsB) { ${b.fetchInside} } else { ${a.fetchInside} }
-    } else`
-        : ""
-    } if (loadsB) { ${b.fetch} } else { ${a.fetch} }
-    if (k > start) {
-      ${float16Sums ? held.map(([i, h]) => `var h${i}${h} = vec4<f16>();`).join(" ") : ""}
-      for (var chunk = filled; chunk < filled + ${CHUNKS}u; chunk++) {
-        ${QUAD.map((i) => multiplyStep(i, rows, columns, tile, float16Sums)).join("\n        ")}
-      }
-      ${float16Sums ? held.map(([i, h]) => `c${i}${h} += vec4f(h${i}${h});`).join(" ") : ""}
+  ${
+      ["", ...apart ? [] : ["b"]].map((end) => QUAD.map((i) => `var v${i}${end}: vec4f;`).join(" "))
+        .join(" ")
     }
-    ${double ? `filled = ${CHUNKS}u - filled;` : "workgroupBarrier();"}
-    if (loadsB) { ${b.put} } else { ${a.put} }
+  ${vector ? `let inside = row + ${tile}u <= p.m && column + ${tile}u <= p.n;` : ""}
+  var k = start;
+  ${fetch}
+  loop {
+    ${both("put")}
+    workgroupBarrier();
+    k += ${depth}u;
+    // While the blocks of the next steps are on their way, these are computed.
+    if (k < end) { ${fetch} }
+    ${multiply(tile, depth, float16Sums)}
+    if (k >= end) { break; }
     workgroupBarrier();
   }
   ${
@@ -199,6 +200,18 @@ ${vector ? STORE_FOUR : STORE_ONE}
   });
 }
 
+/** To float16 and back; numbers too small to have all its digits, which may be taken for zero there, stay as they are. */
+const ROUNDED = `
+fn rounded(v: vec4f) -> vec4f { return select(quantizeToF16(v), v, abs(v) < vec4f(6.103515625e-5)); }`;
+
+/** What of a kernel its operands' way depends on; `end` is that of the names of variables. */
+interface TileShape {
+  readonly tile: Tile;
+  readonly depth: number;
+  readonly vector: boolean;
+  readonly end: string;
+}
+
 /**
  * WGSL for an operand's way to workgroup memory, where step k has its tile of rows (A) or columns (B) in fours.
  * An invocation carries the 4 × 4 block number `block`: four lines of four, which run along k (`alongK`) or across it.
@@ -208,16 +221,16 @@ function operand(
   name: "A" | "B",
   reader: Reader,
   alongK: boolean,
-  tile: Tile,
-  vector: boolean,
-  inTile: string,
+  { tile, depth, vector, end }: TileShape,
+  toTile: (v: string) => string,
   firstElement: string,
 ): { read: string; fetch: string; fetchInside: string; put: string } {
   const [first, extent] = name === "A" ? ["row", "p.m"] : ["column", "p.n"];
   const quads = tile / 4;
-  const fast = alongK ? DEPTH / 4 : quads;
+  const fast = alongK ? depth / 4 : quads;
   const q = alongK ? `(block % ${fast}u)` : `(block / ${fast}u)`;
   const g = alongK ? `(block / ${fast}u)` : `(block % ${fast}u)`;
+  const v = (i: number) => `v${i}${end}`;
   const read = `fn read${name}(line: u32, lines: u32, at: u32, end: u32, stride: u32) -> vec4f {
   var v = vec4f();
   let i = ${firstElement} + line * stride + at;
@@ -233,41 +246,44 @@ function operand(
 }`;
   const fetch = QUAD.map((i) =>
     alongK
-      ? `v${i} = read${name}(${first} + ${g} * 4u + ${i}u, ${extent}, k + ${q} * 4u, end, p.k);`
-      : `v${i} = read${name}(k + ${q} * 4u + ${i}u, end, ${first} + ${g} * 4u, ${extent}, ${extent});`
+      ? `${v(i)} = read${name}(${first} + ${g} * 4u + ${i}u, ${extent}, k + ${q} * 4u, end, p.k);`
+      : `${
+        v(i)
+      } = read${name}(k + ${q} * 4u + ${i}u, end, ${first} + ${g} * 4u, ${extent}, ${extent});`
   ).join(" ");
   const stride = `(${alongK ? "p.k" : extent} / 4u)`;
   const start = alongK
     ? `(${first} + ${g} * 4u) * ${stride} + k / 4u + ${q}`
     : `(k + ${q} * 4u) * ${stride} + ${first} / 4u + ${g}`;
-  const fetchInside = `let at = ${firstElement} / 4u + ${start}; ` +
-    QUAD.map((i) => `v${i} = ${reader.read(4, `at + ${i}u * ${stride}`)};`).join(" ");
+  const fetchInside = `let at${name} = ${firstElement} / 4u + ${start}; ` +
+    QUAD.map((i) => `${v(i)} = ${reader.read(4, `at${name} + ${i}u * ${stride}`)};`).join(" ");
   const put = QUAD.map((i) =>
-    `tile${name}[filled + ${q}][${i}][${g}] = ` +
-    `${inTile}(${alongK ? `vec4f(${QUAD.map((j) => `v${j}.${XYZW[i]}`).join(", ")})` : `v${i}`});`
+    `tile${name}[${q}][${i}][${g}] = ${
+      toTile(alongK ? `vec4f(${QUAD.map((j) => `${v(j)}.${XYZW[i]}`).join(", ")})` : v(i))
+    };`
   ).join(" ");
   return { read, fetch, fetchInside, put };
 }
 
-/** WGSL that adds the outer product of one step of a chunk to the sums held, `c`, or `h` in float16. */
-function multiplyStep(
-  step: number,
-  rows: number,
-  columns: number,
-  tile: Tile,
-  float16Sums: boolean,
-): string {
-  const halves = (name: "A" | "B", at: string, count: number): string =>
+/** WGSL that adds the products of the steps in workgroup memory to the sums held. */
+function multiply(tile: Tile, depth: number, float16Sums: boolean): string {
+  const [rows, columns] = HELD[tile];
+  const parts = (name: "A" | "B", step: string, at: string, count: number): string =>
     range(count / 4).map((h) =>
-      `let ${name.toLowerCase()}${h} = ${
-        float16Sums ? "" : "vec4f"
-      }(tile${name}[chunk][${step}][${at} + ${h * tile / 8}u]);`
+      `let ${name.toLowerCase()}${h} = tile${name}${step}[${at} + ${h * tile / 8}u];`
     ).join(" ");
+  const held = range(rows).flatMap((i) => range(columns / 4).map((h) => [i, h] as const));
   const sum = float16Sums ? "h" : "c";
-  const sums = range(rows).map((i) =>
-    range(columns / 4).map((h) => `${sum}${i}${h} += a${i >> 2}.${XYZW[i % 4]} * b${h};`).join(" ")
-  );
-  return `{ ${halves("A", "y", rows)} ${halves("B", "x", columns)} ${sums.join(" ")} }`;
+  const steps = range(depth).map((k) => {
+    const step = `[${k >> 2}][${k % 4}]`;
+    const sums = held.map(([i, h]) => `${sum}${i}${h} += a${i >> 2}.${XYZW[i % 4]} * b${h};`);
+    return `{ ${parts("A", step, "y", rows)} ${parts("B", step, "x", columns)} ${sums.join(" ")} }`;
+  }).join("\n    ");
+  if (!float16Sums) return steps;
+  const begin = held.map(([i, h]) => `var h${i}${h} = vec4<f16>();`).join(" ");
+  return `${begin}\n    ${steps}\n    ${
+    held.map(([i, h]) => `c${i}${h} += vec4f(h${i}${h});`).join(" ")
+  }`;
 }
 
 const STORE_FOUR = `
