@@ -185,7 +185,7 @@ export function candidates(gpu: Gpu, shape: ProductShape): Choice[] {
   else {
     for (const tile of TILES) {
       for (let slices = 1; slices <= MOST_SLICES; slices *= 2) {
-        const few = tileCount(shape, tile) * slices <= 4 * WORKGROUPS;
+        const few = tileCount(shape, tile) * slices <= 2 * WORKGROUPS;
         if (slices > 1 && (!few || k < slices * SLICE / 2)) continue;
         const choice: Choice = { family: "tiled", tile, slices };
         all.push(choice, { ...choice, float16Sums: true });
@@ -206,11 +206,8 @@ function chooseSoftware(gpu: Gpu, shape: ProductShape): Choice {
   return { family: large && softwareTakes(gpu, shape) ? "software" : "small" };
 }
 
-/** Workgroups that occupy a large GPU, the k that a slice should keep at least, and how many are tried. */
-const WORKGROUPS = 128, SLICE = 256, MOST_SLICES = 16;
-
-/** Of each kind of tiles that many workgroups for each of those: few large ones leave the last round half empty. */
-const ROUNDS: Readonly<Record<Tile, number>> = { 32: 1, 64: 3, 128: 2 };
+/** Workgroups that keep a large GPU busy to the end, the k that a slice should keep at least, and how many are tried. */
+const WORKGROUPS = 256, SLICE = 256, MOST_SLICES = 16;
 
 function tileCount({ m, n }: ProductShape, tile: Tile): number {
   return Math.ceil(m / tile) * Math.ceil(n / tile);
@@ -223,9 +220,8 @@ function chooseGpu({ info }: Gpu, shape: ProductShape): Choice {
   if (m * n * k < 2 ** 15) return { family: "small" };
   const tile = Math.min(m, n) > 32 ? 64 : 32;
   const float16Sums = precision === "float16" && layout === "NT" && tile === 64;
-  const enough = (tile: Tile) => ROUNDS[tile] * WORKGROUPS;
-  const largest = !float16Sums && !info.fewRegisters && tileCount(shape, 128) >= enough(128);
+  const largest = !float16Sums && !info.fewRegisters && tileCount(shape, 128) >= WORKGROUPS;
   if (largest) return { family: "tiled", tile: 128 };
-  const slices = Math.min(Math.ceil(enough(tile) / tileCount(shape, tile)), Math.floor(k / SLICE));
+  const slices = Math.min(Math.ceil(WORKGROUPS / tileCount(shape, tile)), Math.floor(k / SLICE));
   return { family: "tiled", tile, slices: Math.max(slices, 1), ...float16Sums && { float16Sums } };
 }

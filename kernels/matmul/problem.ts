@@ -87,17 +87,18 @@ export interface Operands {
   readonly b: Reader;
 }
 
-/** How a kernel reads the operands of a product; float32 may be left unrounded for who rounds it later. */
+/** How a kernel reads the operands of a product; those in float32 may be left as they are. */
 export function operandsOf(
   { a, b, precision }: Pick<Product, "a" | "b" | "precision">,
   rounded = true,
 ): Operands {
   const left = reader("a", a.dtype, rounded ? precision : "float32");
   const right = reader("b", b.dtype, rounded ? precision : "float32");
-  const usual = precision === "float32" && b.dtype === "float32";
+  const isFloat32 = a.dtype === "float32" && b.dtype === "float32";
+  const usual = isFloat32 && (precision === "float32" || !rounded);
   return {
     key: usual ? "" : `/${precision}/${a.dtype}/${b.dtype}`,
-    code: HALF[precision] + left.code + right.code,
+    code: (usual ? "" : HALF[precision]) + left.code + right.code,
     ...{ precision, a: left, b: right },
   };
 }

@@ -113,9 +113,8 @@ export function tiledKernel(
   vector: boolean,
   part: TiledPart = SLICES,
 ): Kernel {
-  const { layout, a: { gpu }, precision } = product;
-  const isFloat16 = precision === "float16";
-  const read = operandsOf(product, !isFloat16);
+  const { layout, a: { gpu } } = product;
+  const read = operandsOf(product, false); // what is rounded on the way costs a third of the speed
   const width = vector ? 4 : 1;
   const key = `matmul_tiled/${part.name}/${layout}/${tile}${
     float16Sums ? "/float16_sums" : ""
@@ -132,16 +131,9 @@ export function tiledKernel(
     const inTile = float16Sums ? "vec4<f16>" : "vec4f";
     // An index that is invariant or constant costs nothing: [four steps][step of them][four rows or columns].
     const chunks = `array<array<array<${inTile}, ${tile / 4}>, 4>, ${depth / 4}>`;
-    const rounds = isFloat16 && !float16Sums;
-    const toTile = (x: "a" | "b") => (v: string) =>
-      float16Sums
-        ? `vec4<f16>(${v})`
-        : rounds && product[x].dtype === "float32"
-        ? `rounded(${v})`
-        : v;
-    const shape = { tile, depth, vector, end: apart ? "" : "b" };
-    const a = operand("A", read.a, layout !== "TN", { ...shape, end: "" }, toTile("a"), "0u");
-    const b = operand("B", read.b, layout === "NT", shape, toTile("b"), part.firstB);
+    const shape = { tile, depth, vector, inTile, end: apart ? "" : "b" };
+    const a = operand("A", read.a, layout !== "TN", { ...shape, end: "" }, "0u");
+    const b = operand("B", read.b, layout === "NT", shape, part.firstB);
     const both = (what: "fetch" | "fetchInside" | "put") =>
       apart ? `if (loadsB) { ${b[what]} } else { ${a[what]} }` : `${a[what]} ${b[what]}`;
     const fetch = vector
@@ -158,7 +150,6 @@ struct Params { m: u32, n: u32, k: u32, add: u32, ${part.params} }
 @group(0) @binding(${part.declarations ? 6 : 5}) var<uniform> p: Params;
 var<workgroup> tileA: ${chunks};
 var<workgroup> tileB: ${chunks};
-${rounds ? ROUNDED : ""}
 ${a.read}
 ${b.read}
 ${finish(product, element)}
@@ -200,15 +191,12 @@ ${vector ? STORE_FOUR : STORE_ONE}
   });
 }
 
-/** To float16 and back; numbers too small to have all its digits, which may be taken for zero there, stay as they are. */
-const ROUNDED = `
-fn rounded(v: vec4f) -> vec4f { return select(quantizeToF16(v), v, abs(v) < vec4f(6.103515625e-5)); }`;
-
 /** What of a kernel its operands' way depends on; `end` is that of the names of variables. */
 interface TileShape {
   readonly tile: Tile;
   readonly depth: number;
   readonly vector: boolean;
+  readonly inTile: string;
   readonly end: string;
 }
 
@@ -221,8 +209,7 @@ function operand(
   name: "A" | "B",
   reader: Reader,
   alongK: boolean,
-  { tile, depth, vector, end }: TileShape,
-  toTile: (v: string) => string,
+  { tile, depth, vector, inTile, end }: TileShape,
   firstElement: string,
 ): { read: string; fetch: string; fetchInside: string; put: string } {
   const [first, extent] = name === "A" ? ["row", "p.m"] : ["column", "p.n"];
@@ -257,11 +244,10 @@ function operand(
     : `(k + ${q} * 4u) * ${stride} + ${first} / 4u + ${g}`;
   const fetchInside = `let at${name} = ${firstElement} / 4u + ${start}; ` +
     QUAD.map((i) => `${v(i)} = ${reader.read(4, `at${name} + ${i}u * ${stride}`)};`).join(" ");
-  const put = QUAD.map((i) =>
-    `tile${name}[${q}][${i}][${g}] = ${
-      toTile(alongK ? `vec4f(${QUAD.map((j) => `${v(j)}.${XYZW[i]}`).join(", ")})` : v(i))
-    };`
-  ).join(" ");
+  const put = QUAD.map((i) => {
+    const line = alongK ? `vec4f(${QUAD.map((j) => `${v(j)}.${XYZW[i]}`).join(", ")})` : v(i);
+    return `tile${name}[${q}][${i}][${g}] = ${inTile}(${line});`;
+  }).join(" ");
   return { read, fetch, fetchInside, put };
 }
 
