@@ -37,14 +37,13 @@ export function attention(qkv: Tensor, sequences: Sequences, options: AttentionO
   const scale = options.scale ?? 1 / Math.sqrt(headDim);
   const out = gpu.empty([rows, heads * headDim]);
   const lse = gpu.empty([rows, heads], "float32", "attention sums");
-  const [forward, backward] = takesLanes(gpu, options.family)
-    ? [lanesForward, lanesBackward]
-    : [tiledForward, tiledBackward];
-  const { tiles } = sequences;
+  const [forward, backward, tiles] = takesLanes(gpu, options.family)
+    ? [lanesForward, lanesBackward, sequences.tiles]
+    : [tiledForward, tiledBackward, sequences.furthestFirst];
   forward(qkv, qkv, tiles, options, scale, out, lse);
   gpu.tape?.record("attention", out, [qkv], [qkv, out, lse, tiles], (dy, tape) => {
     const { grad, accumulate } = tape.target(qkv);
-    backward({ qkv, out, lse, dy, grad, accumulate }, sequences, options, scale);
+    backward({ qkv, out, lse, dy, grad, accumulate }, tiles, options, scale);
   });
   return out;
 }

@@ -22,6 +22,8 @@ export interface Sequences extends Disposable {
    * and the first row and the row after the last of its sequence.
    */
   readonly tiles: Tensor;
+  /** The same, those furthest into their sequence first: causal queries that see the most keys, and last the keys that the most see. */
+  readonly furthestFirst: Tensor;
 }
 
 /**
@@ -45,7 +47,7 @@ export function packSequences(gpu: Gpu, lengths: readonly number[]): Sequences {
   const total = lengths.reduce((a, b) => a + b);
   const positions = new Uint32Array(total);
   const offsets: number[] = [];
-  const tiles: number[] = [];
+  const tiles: [first: number, count: number, start: number, end: number][] = [];
   let end = 0;
   for (const length of lengths) {
     const start = end;
@@ -53,12 +55,14 @@ export function packSequences(gpu: Gpu, lengths: readonly number[]): Sequences {
     offsets.push(start);
     for (let i = 0; i < length; i++) positions[start + i] = i;
     for (let i = 0; i < length; i += TILE) {
-      tiles.push(start + i, Math.min(TILE, length - i), start, end);
+      tiles.push([start + i, Math.min(TILE, length - i), start, end]);
     }
   }
+  const furthestFirst = tiles.toSorted((a, b) => (b[0] - b[2]) - (a[0] - a[2]));
   const onDevice = {
     positions: gpu.tensor(positions, [total], "positions"),
-    tiles: gpu.tensor(Uint32Array.from(tiles), [tiles.length / 4, 4], "tiles"),
+    tiles: gpu.tensor(Uint32Array.from(tiles.flat()), [tiles.length, 4], "tiles"),
+    furthestFirst: gpu.tensor(Uint32Array.from(furthestFirst.flat()), [tiles.length, 4], "tiles"),
   };
   return {
     lengths: [...lengths],
@@ -69,6 +73,7 @@ export function packSequences(gpu: Gpu, lengths: readonly number[]): Sequences {
     [Symbol.dispose](): void {
       onDevice.positions.dispose();
       onDevice.tiles.dispose();
+      onDevice.furthestFirst.dispose();
     },
   };
 }

@@ -1,5 +1,6 @@
 import { assert, assertEquals, assertThrows } from "@std/assert";
 import { attention, type AttentionOptions } from "../kernels/attention.ts";
+import { headParts } from "../kernels/attention/backward.ts";
 import { LANES } from "../kernels/attention/lanes.ts";
 import { add, startTape } from "../kernels/elementwise.ts";
 import { chooseAdapter } from "../kernels/runtime/adapter.ts";
@@ -110,6 +111,14 @@ for (const headDim of [8, 16]) {
     },
   );
 }
+
+Deno.test("keys' gradient is computed in as few parts as make enough workgroups, at most one for a query head", () => {
+  const parts = (workgroups: number, heads: number, kvHeads: number) =>
+    headParts(workgroups, { heads, kvHeads, headDim: 64 });
+  assertEquals([1, 230, 512, 1023, 1024].map((n) => parts(n, 8, 2)), [4, 4, 2, 2, 1]);
+  assertEquals([400, 200, 1].map((n) => parts(n, 6, 1)), [3, 6, 6]);
+  assertEquals(parts(1, 4, 4), 1);
+});
 
 gpuTest("attention adds its gradient to what flowed before", async (gpu) => {
   const options = { heads: 4, kvHeads: 2, headDim: 8, causal: true };

@@ -41,8 +41,8 @@ function forwardKernel(
   const values: Rows = { buffer: "seen", at: (row) => `${row} * key_stride + v` };
   const products = [["s", queries, keys, () => ""]] as const;
   const body = () =>
-    `${blockPlaces(block)}
-  let head = workgroup.y;
+    `${blockPlaces(block, "workgroup.y")}
+  let head = workgroup.x;
   let stride = (p.heads + 2u * p.kv_heads) * ${vecs}u;
   ${keyColumns(vecs, cached)}
   let own_keys = first + shift + ${OWN_ROWS};
@@ -114,6 +114,6 @@ export const tiledForward: AttentionForward = (qkv, seen, tiles, options, scale,
   const { gpu } = qkv;
   const { heads, kvHeads } = options;
   const kernel = forwardKernel(gpu, options, seen !== qkv);
-  const workgroups = [tiles.rows, heads] as const;
+  const workgroups = [heads, tiles.rows] as const;
   gpu.run(kernel, [qkv, seen, tiles, out, lse], [heads, kvHeads, f32(scale)], workgroups);
 };

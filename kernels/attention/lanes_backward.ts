@@ -1,7 +1,8 @@
 import type { Gpu } from "../runtime/gpu.ts";
 import { f32, type Kernel } from "../runtime/kernel.ts";
+import type { Tensor } from "../runtime/tensor.ts";
 import { entry } from "../runtime/wgsl.ts";
-import { type Sequences, TILE } from "../sequences.ts";
+import { TILE } from "../sequences.ts";
 import { type AttentionGradient, outputDots } from "./backward.ts";
 import {
   LANE_ROWS,
@@ -112,7 +113,7 @@ ${entry(gpu, LANES, body())}`);
 /** Computes the gradient of an attention's packed queries, keys and values. */
 export function lanesBackward(
   { qkv, out, lse, dy, grad, accumulate }: AttentionGradient,
-  { tiles }: Sequences,
+  tiles: Tensor,
   options: AttentionOptions,
   scale: number,
 ): void {

@@ -62,17 +62,19 @@ export function packPrompts(gpu: Gpu, prompts: readonly PromptRange[]): PackedPr
       positions: gpu.tensor(Uint32Array.from(all, ([, at]) => at), [all.length], "positions"),
     };
   };
-  const tiles: number[] = [], last: number[] = [];
+  const tiles: [row: number, count: number, begin: number, end: number][] = [];
+  const last: number[] = [];
   let row = 0, begin = 0;
   for (const { from, to } of prompts) {
     for (let at = from; at < to; at += TILE) {
       const count = Math.min(TILE, to - at);
-      tiles.push(row, count, begin, begin + at + count);
+      tiles.push([row, count, begin, begin + at + count]);
       row += count;
     }
     begin += to;
     last.push(row - 1);
   }
+  tiles.sort((a, b) => (b[3] - b[2]) - (a[3] - a[2])); // those that take longest first
   return {
     rows: places(({ from }) => from),
     last: {
@@ -80,7 +82,7 @@ export function packPrompts(gpu: Gpu, prompts: readonly PromptRange[]): PackedPr
       ...places(({ to }) => to - 1),
     },
     seen: places(() => 0),
-    tiles: gpu.tensor(Uint32Array.from(tiles), [tiles.length / 4, 4], "tiles"),
+    tiles: gpu.tensor(Uint32Array.from(tiles.flat()), [tiles.length, 4], "tiles"),
   };
 }
 

@@ -121,11 +121,11 @@ export function lines(n: number, f: (i: number) => string): string {
 }
 
 /**
- * WGSL that finds a tile's `first` row, its `count` and `last` row, and an invocation's `r` and `c`. Neighbours in two
- * bits of `lane` share a row or a column, for which some GPUs read workgroup memory once.
+ * WGSL that finds the `first` row of tile `number`, its `count` and `last` row, and an invocation's `r` and `c`. Neighbours
+ * in two bits of `lane` share a row or a column, for which some GPUs read workgroup memory once.
  */
-export function blockPlaces({ across }: Block): string {
-  return `let tile = tiles[workgroup.x];
+export function blockPlaces({ across }: Block, number: string): string {
+  return `let tile = tiles[${number}];
   let first = tile.x;
   let count = tile.y;
   let last = first + count - 1u;
