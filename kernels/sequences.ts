@@ -24,6 +24,8 @@ export interface Sequences extends Disposable {
   readonly tiles: Tensor;
   /** The same, those furthest into their sequence first: causal queries that see the most keys, and last the keys that the most see. */
   readonly furthestFirst: Tensor;
+  /** All of these, which a tape keeps that computes again what reads them. */
+  readonly tensors: readonly Tensor[];
 }
 
 /**
@@ -70,6 +72,7 @@ export function packSequences(gpu: Gpu, lengths: readonly number[]): Sequences {
     total,
     longest: lengths.reduce((a, b) => Math.max(a, b)),
     ...onDevice,
+    tensors: Object.values(onDevice),
     [Symbol.dispose](): void {
       onDevice.positions.dispose();
       onDevice.tiles.dispose();

@@ -103,7 +103,7 @@ export class ClipEncoder {
     for (let layer = 0; layer < num_hidden_layers; layer++) {
       const input = h;
       const wanted = layer === num_hidden_layers - 1 ? rows : undefined;
-      const reads = [input, sequences.positions, sequences.tiles, ...wanted ? [wanted] : []];
+      const reads = [input, ...sequences.tensors, ...wanted ? [wanted] : []];
       [h] = checkpoint(gpu, reads, () => [this.#block(input, layer, sequences, wanted)] as const);
       if (layer > 0) scope.release(input).dispose();
     }

@@ -138,10 +138,8 @@ export class MiniMind implements Disposable {
     rows?: Tensor,
     balance?: Balance,
   ): Tensor {
-    const { positions, tiles } = "cache" in context
-      ? { ...context.rows, tiles: undefined }
-      : context;
-    const reads = [x, rows, positions, tiles].filter((tensor) => tensor !== undefined);
+    const described = "cache" in context ? [context.rows.positions] : context.tensors;
+    const reads = [x, ...rows ? [rows] : [], ...described];
     const [h, ...losses] = checkpoint(x.gpu, reads, (): [Tensor, ...Tensor[]] => {
       const losses: Tensor[] = [];
       return [this.#block(x, layer, context, rows, balance && { ...balance, losses }), ...losses];

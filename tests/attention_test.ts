@@ -120,6 +120,15 @@ Deno.test("keys' gradient is computed in as few parts as make enough workgroups,
   assertEquals(parts(1, 4, 4), 1);
 });
 
+gpuTest("tiles furthest into their sequence come first in one of their orders", async (gpu) => {
+  using _scope = gpu.scope();
+  const { tiles, furthestFirst } = packSequences(gpu, [65, 3, 130]);
+  const last = [[196, 2, 68, 198], [64, 1, 0, 65], [132, 64, 68, 198]];
+  const first = [[0, 64, 0, 65], [65, 3, 65, 68], [68, 64, 68, 198]];
+  assertEquals([...await gpu.readUint32(furthestFirst)], [...last, ...first].flat());
+  assertEquals(tiles.shape, furthestFirst.shape);
+});
+
 gpuTest("attention adds its gradient to what flowed before", async (gpu) => {
   const options = { heads: 4, kvHeads: 2, headDim: 8, causal: true };
   await checkOperation(gpu, {
