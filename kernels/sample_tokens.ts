@@ -146,13 +146,17 @@ interface Deal {
   readonly vector: Vectors;
 }
 
+/** Tokens that an invocation keeps at most: more take a compiler long. */
+const MOST_HELD = 16;
+
 function dealOf({ gpu: { info, device }, width }: Tensor): Deal {
-  const [lanes, vector] = [256, vectors(width)];
   if (info.software) return { lanes: rowLanes(info), held: 0, vector: vectors(1) };
+  const most = device.limits.maxComputeInvocationsPerWorkgroup;
+  const vector = vectors(width);
+  const lanes = Math.min(512, most);
   const held = roundUp(Math.ceil(width / lanes), vector.size);
-  if (held <= 32) return { lanes, held, vector };
-  const most = Math.min(1024, device.limits.maxComputeInvocationsPerWorkgroup);
-  return { lanes: most, held: 0, vector: vectors(1) };
+  if (held <= MOST_HELD) return { lanes, held, vector };
+  return { lanes: Math.min(1024, most), held: 0, vector: vectors(1) };
 }
 
 /** Finds, bit by bit, the largest key `candidate` for which the sum of a term over the row passes a test. */
