@@ -24,9 +24,10 @@ function random(...shape: number[]): Tensor {
 /** Two products forward and five backward, half of each when causal. */
 function benchAttention(name: string, length: number, options: AttentionOptions): void {
   const { heads, headDim, causal } = options;
-  const lengths = Array<number>(SEQUENCES).fill(length);
-  const flops = 4 * SEQUENCES * length ** 2 * heads * headDim / (causal ? 2 : 1);
-  const title = `${name} attention, ${SEQUENCES} × ${length}`;
+  const count = Math.ceil(SEQUENCES * 256 / Math.max(length, 256));
+  const lengths = Array<number>(count).fill(length);
+  const flops = 4 * count * length ** 2 * heads * headDim / (causal ? 2 : 1);
+  const title = `${name} attention, ${count} × ${length}`;
   const prepare = (trained: boolean) => () => {
     const sequences = packSequences(gpu, lengths);
     const qkv = random(sequences.total, widthOf(options));
@@ -44,7 +45,7 @@ function benchAttention(name: string, length: number, options: AttentionOptions)
   benchFlops(`${title} + backward`, 3.5 * flops, prepare(true));
 }
 
-benchAttention("MiniMind 26M", 256, SMALL);
+for (const length of [256, 640, 1536]) benchAttention("MiniMind 26M", length, SMALL);
 benchAttention("MiniMind 104M", 256, LARGE);
 benchAttention("CLIP", 197, CLIP);
 

@@ -58,17 +58,17 @@ gpuTest("overflows are left out, halve the loss scale, and training goes on", as
   const weight = async () => [...await gpu.read(vlm.parameters.get("model.embed_tokens.weight"))];
   const batch = textBatch("overflow", 2, 17, 1);
   const start = await weight();
-  const lossScale = 2 ** 60;
+  const lossScale = 2 ** 90; // beyond float32 too, which cards read gradients in
   const first = await train(vlm, [batch], { rate: 1e-2, steps: 1, lossScale }, "float16");
-  assertEquals(first.map(({ loss_scale }) => loss_scale), [2 ** 59]);
+  assertEquals(first.map(({ loss_scale }) => loss_scale), [2 ** 89]);
   assert(Number.isFinite(first[0]!.loss) && !Number.isFinite(first[0]!.grad_norm));
   assertEquals(await weight(), start);
 
-  const all = await train(vlm, [batch], { rate: 1e-2, steps: 90, lossScale }, "float16");
+  const all = await train(vlm, [batch], { rate: 1e-2, steps: 120, lossScale }, "float16");
   const found = all.findIndex(({ grad_norm }) => Number.isFinite(grad_norm));
-  assert(found > 1 && found < 60, `${found} updates were left out`);
+  assert(found > 1 && found < 90, `${found} updates were left out`);
   all.forEach(({ loss, grad_norm, loss_scale }, i) => {
-    assertEquals(loss_scale, 2 ** (60 - Math.min(i + 1, found)), `update ${i + 1}`);
+    assertEquals(loss_scale, 2 ** (90 - Math.min(i + 1, found)), `update ${i + 1}`);
     assertEquals(Number.isFinite(grad_norm), i >= found);
     if (i <= found) assertEquals(loss, all[0]!.loss, `update ${i + 1}`);
   });

@@ -36,8 +36,10 @@ export async function measureCalls(gpu: Gpu, record: () => void): Promise<Measur
   await round(1);
   gpu.resetPeak();
   const before = gpu.counts;
-  await round(1);
+  record();
+  gpu.submit();
   const counts = { ...gpu.counts };
+  await gpu.wait();
   for (const name of Object.keys(counts) as (keyof DeviceCounts)[]) counts[name] -= before[name];
   const calls = gpu.info.software ? 1 : 10;
   const all = [];
