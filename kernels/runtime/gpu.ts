@@ -334,7 +334,7 @@ export class Gpu implements Disposable {
       await this.#faults.told();
       throw error;
     } finally {
-      await this.#turns.next(); // faults are told in a turn
+      await this.#turns.next(readback.waited); // faults are told in a turn
       this.check();
     }
   }

@@ -80,6 +80,8 @@ export class StagingPool {
 
 /** The bytes of some tensors on their way to the host. */
 export class Readback implements Disposable {
+  /** Whether its promise has been waited for. */
+  waited = false;
   readonly #pool: StagingPool;
   readonly #ranges: readonly { start: number; bytes: number }[];
   readonly #size: number;
@@ -121,7 +123,7 @@ export class Readback implements Disposable {
       let range = staging.seasoned ? tryRange(buffer, this.#size) : undefined;
       if (!range) {
         await mapped;
-        staging.seasoned = true;
+        staging.seasoned = this.waited = true;
         range = buffer.getMappedRange(0, this.#size);
       }
       const copies = this.#ranges.map(({ start, bytes }) => range.slice(start, start + bytes));

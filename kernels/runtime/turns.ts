@@ -8,8 +8,11 @@ export class Turns {
   /**
    * Lets what is due run. Timers and events come with every turn, in microseconds; Deno looks after sockets and signals
    * when it rests, which takes it one or two milliseconds, and so is done now and then.
+   *
+   * @param rested Whether something has just been waited for. Browsers, where all is, let timers of hidden pages wait a second.
    */
-  async next(): Promise<void> {
+  async next(rested = false): Promise<void> {
+    if (rested) this.#rested = performance.now();
     if (performance.now() - this.#rested < REST) return await message();
     await new Promise((resolve) => setTimeout(resolve, 0));
     this.#rested = performance.now();
