@@ -112,8 +112,9 @@ gpuTest("timers and sockets get their turn between readings", async (gpu) => {
   using _scope = gpu.scope();
   const x = gpu.zeros([1]);
   let heard = 0;
-  await using server = Deno.serve({ port: 0, onListen: () => {} }, () => new Response("here"));
-  fetch(`http://localhost:${server.addr.port}`).then((answer) => answer.text())
+  const options = { hostname: "127.0.0.1", port: 0, onListen: () => {} };
+  await using server = Deno.serve(options, () => new Response("here"));
+  fetch(`http://127.0.0.1:${server.addr.port}`).then((answer) => answer.text())
     .then(() => heard++);
   setTimeout(() => heard++, 5);
   for (let reads = 0; heard < 2; reads++) {
