@@ -4,7 +4,7 @@ import { checkGrouped, groupedTrial } from "../kernels/experts/check.ts";
 import { groupedKernels } from "../kernels/experts/choose.ts";
 import type { GroupedShape } from "../kernels/experts/problem.ts";
 import { readTuning, tuningPath, writeTuning } from "../data/tuning_file.ts";
-import { checkKernel } from "../kernels/matmul/check.ts";
+import { checkKernel, productTrial, toleranceOf, trialError } from "../kernels/matmul/check.ts";
 import {
   candidates,
   type Choice,
@@ -64,6 +64,19 @@ Deno.test("what was measured stands for products of its class, unless its kernel
   assert(chosen(gpu, shape).family !== ruled.family || ruled.family === "small");
   useTuning(gpu, undefined);
   assertEquals(chosen(gpu, shape), ruled);
+});
+
+gpuTest("sums in float16 are far from being taken for wrong, whatever the numbers", async (gpu) => {
+  if (!gpu.info.float16) return;
+  const choice: Choice = { family: "tiled", tile: 64, float16Sums: true };
+  const shape: ProductShape = { layout: "NT", m: 33, n: 65, k: 256, precision: "float16" };
+  for (let draw = 0; draw < 4; draw++) {
+    using _scope = gpu.scope();
+    const trial = productTrial(gpu, shape, seeded(`sums in float16 ${draw}`).float);
+    trial.run(choice);
+    const error = await trialError(trial, new Map([0, 16, 32].map((i) => [i, trial.row(i)])));
+    assert(error < toleranceOf(choice) / 1.5, `relative error ${error}`);
+  }
 });
 
 Deno.test("a wrong kernel is found, said and not chosen", async () => {
