@@ -50,7 +50,8 @@ function lossKernel(weighted: boolean): RowKernel {
   let top = maxOver(largest(most), lane);
   var sums = T(0.0);
   ${each("sums += exp(logits[at] - top);")}
-  let sum = sumOver(total(sums), lane);`,
+  let sum = sumOver(total(sums), lane);
+  storageBarrier(); // the label's logit, which others have read, is overwritten`,
         write:
           `if (lane == 0u) { losses[row] = p.weight * ${rowWeight} * (log(sum) + top - chosen); }
     if (p.gradient == 1u) {
