@@ -143,7 +143,7 @@ gpuTest(
   async (gpu) => {
     if (!gpu.info.float16) return;
     const choice: Choice = { family: "tiled", tile: 64, float16Sums: true };
-    for (const extents of [[1, 1, 1], [65, 63, 257], [68, 132, 100], [132, 68, 516]] as const) {
+    for (const extents of [[4, 4, 4], [68, 132, 100], [132, 68, 516]] as const) { // odd ones: checkKernel
       using _scope = gpu.scope();
       const [m, n, k] = extents, name = `${extents}`;
       const [a, b] = [draw(`a ${name}`, m * k), draw(`b ${name}`, k * n)];
@@ -159,9 +159,7 @@ gpuTest(
         await errorOf("bfloat16", { family: "small" }),
       ];
       assert(error < 2e-3, `${name}: relative error ${error}`);
-      if (k > 1) {
-        assert(error < usual / 1.5, `${name}: relative error ${error}, in bfloat16 ${usual}`);
-      }
+      assert(error < usual / 1.5, `${name}: relative error ${error}, in bfloat16 ${usual}`);
     }
   },
 );
