@@ -6,6 +6,15 @@ import { useClock } from "./support/clock.ts";
 import { goldenVlm } from "./support/golden.ts";
 import { gpuTest } from "./support/gpu.ts";
 
+const OPTIONS = {
+  epochs: 1,
+  stepsPerEpoch: 100,
+  learningRates: { projector: 1e-3, language: 1e-3 },
+  warmupSteps: 0,
+  accumulationSteps: 1,
+  compat: false,
+};
+
 /** Text of some lengths, all of it to be learnt. */
 function textBatch(lengths: readonly number[]): Batch {
   return packSamples(
@@ -34,15 +43,7 @@ for (
       using _ = useClock(() => clock += 1000); // by the time they take steps are read, several at once or each
       using vlm = await goldenVlm(gpu, name, 0);
       using optimizer = new AdamW(gpu, vlm.groups, { clip: 1 });
-      using trainer = new Trainer(vlm, optimizer, {
-        epochs: 1,
-        stepsPerEpoch: 100,
-        learningRates: { projector: 1e-3, language: 1e-3 },
-        warmupSteps: 0,
-        accumulationSteps: 1,
-        compat: false,
-        checkpointActivations,
-      });
+      using trainer = new Trainer(vlm, optimizer, { ...OPTIONS, checkpointActivations });
       const batches = [[33, 31], [32, 33], [31, 32]].map(textBatch);
       let step = 0;
       const train = async (count: number) => {
@@ -77,15 +78,7 @@ for (
 gpuTest("numbers are read when as many updates have been made as was said", async (gpu) => {
   using vlm = await goldenVlm(gpu, "dense", 0);
   using optimizer = new AdamW(gpu, vlm.groups, { clip: 1 });
-  using trainer = new Trainer(vlm, optimizer, {
-    epochs: 1,
-    stepsPerEpoch: 100,
-    learningRates: { projector: 1e-3, language: 1e-3 },
-    warmupSteps: 0,
-    accumulationSteps: 1,
-    compat: false,
-    readEvery: 3,
-  });
+  using trainer = new Trainer(vlm, optimizer, { ...OPTIONS, readEvery: 3 });
   const batch = textBatch([9]);
   const read: number[] = [];
   for (let step = 0; step < 7; step++) {

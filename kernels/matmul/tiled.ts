@@ -28,8 +28,10 @@ export interface Tiling {
   readonly float16Sums?: boolean;
 }
 
-/** Steps of k whose blocks workgroup memory holds, in float32 and in float16. */
-const DEPTH = 16, DEPTH_FLOAT16 = 32;
+/** Steps of k whose blocks workgroup memory holds. */
+function depthOf({ float16Sums = false }: Tiling): number {
+  return float16Sums ? 32 : 16;
+}
 
 /** Rows and columns of C that an invocation holds. With them each loads a 4 × 4 block of A or B, in float16 of both. */
 const HELD: Readonly<Record<Tile, readonly [number, number]>> = {
@@ -38,14 +40,21 @@ const HELD: Readonly<Record<Tile, readonly [number, number]>> = {
   128: [8, 8],
 };
 
+/** The sums that an invocation holds, by row and four columns. */
+function sumsOf(tile: Tile): (readonly [row: number, four: number])[] {
+  const [rows, columns] = HELD[tile];
+  return range(rows).flatMap((i) => range(columns / 4).map((h) => [i, h] as const));
+}
+
 /** Whether a device has the workgroup memory for a kernel, and the kernel takes a kind of products. */
 export function tileTakes(
   { device }: Gpu,
-  { tile, float16Sums = false }: Tiling,
+  tiling: Tiling,
   { layout, precision }: Pick<Product, "layout" | "precision">,
 ): boolean {
+  const { tile, float16Sums = false } = tiling;
   if (float16Sums && (precision !== "float16" || layout !== "NT" || tile !== 64)) return false;
-  const bytes = 2 * tile * (float16Sums ? 2 * DEPTH_FLOAT16 : 4 * DEPTH);
+  const bytes = 2 * tile * depthOf(tiling) * (float16Sums ? 2 : 4);
   return bytes <= device.limits.maxComputeWorkgroupStorageSize;
 }
 
@@ -54,8 +63,8 @@ export function tileTakes(
  * Optimize a CUDA Matmul Kernel", 2022). Takes any extents; those that are multiples of 4 are read four at a time.
  */
 export function tiledProduct(product: Product, tiling: Tiling): void {
-  const { tile, slices = 1, float16Sums = false } = tiling;
-  const depth = float16Sums ? DEPTH_FLOAT16 : DEPTH;
+  const { tile, slices = 1 } = tiling;
+  const depth = depthOf(tiling);
   const { layout, a, b, out, m, n, k } = product;
   const { gpu } = out;
   const vector = [layout === "TN" ? m : k, layout === "NT" ? k : n, n].every((x) => x % 4 === 0);
@@ -109,10 +118,11 @@ const XYZW = ["x", "y", "z", "w"];
 /** The kernel of `tiledProduct`; its uniform stands after the result and what `part` binds. */
 export function tiledKernel(
   product: Pick<Product, "layout" | "a" | "b" | "precision" | "activation">,
-  { tile, float16Sums = false }: Tiling,
+  tiling: Tiling,
   vector: boolean,
   part: TiledPart = SLICES,
 ): Kernel {
+  const { tile, float16Sums = false } = tiling;
   const { layout, a: { gpu } } = product;
   const read = operandsOf(product, false); // what is rounded on the way costs a third of the speed
   const width = vector ? 4 : 1;
@@ -121,19 +131,19 @@ export function tiledKernel(
   }/${width}${read.key}${endOfKey(product)}`;
   return gpu.kernel(key, () => {
     const [rows, columns] = HELD[tile];
-    const held = range(rows).flatMap((i) => range(columns / 4).map((h) => [i, h] as const));
+    const held = sumsOf(tile);
     const across = tile / columns;
     const invocations = tile / rows * across;
-    const depth = float16Sums ? DEPTH_FLOAT16 : DEPTH;
+    const depth = depthOf(tiling);
     const blocks = tile * depth / 16;
     const apart = blocks < invocations; // half of the invocations load A, the others B
     const element = vector ? "vec4f" : "f32";
     const inTile = float16Sums ? "vec4<f16>" : "vec4f";
     // An index that is invariant or constant costs nothing: [four steps][step of them][four rows or columns].
     const chunks = `array<array<array<${inTile}, ${tile / 4}>, 4>, ${depth / 4}>`;
-    const shape = { tile, depth, vector, inTile, end: apart ? "" : "b" };
-    const a = operand("A", read.a, layout !== "TN", { ...shape, end: "" }, "0u");
-    const b = operand("B", read.b, layout === "NT", shape, part.firstB);
+    const shape = { tile, depth, vector, inTile };
+    const a = operand("A", read.a, layout !== "TN", shape, "v", "0u");
+    const b = operand("B", read.b, layout === "NT", shape, apart ? "v" : "w", part.firstB);
     const both = (what: "fetch" | "fetchInside" | "put") =>
       apart ? `if (loadsB) { ${b[what]} } else { ${a[what]} }` : `${a[what]} ${b[what]}`;
     const fetch = vector
@@ -164,10 +174,7 @@ ${vector ? STORE_FOUR : STORE_ONE}
   let column = workgroup.x * ${tile}u;
   ${part.code}
   ${held.map(([i, h]) => `var c${i}${h} = vec4f();`).join(" ")}
-  ${
-      ["", ...apart ? [] : ["b"]].map((end) => QUAD.map((i) => `var v${i}${end}: vec4f;`).join(" "))
-        .join(" ")
-    }
+  ${linesOf("v")} ${apart ? "" : linesOf("w")}
   ${vector ? `let inside = row + ${tile}u <= p.m && column + ${tile}u <= p.n;` : ""}
   var k = start;
   ${fetch}
@@ -191,25 +198,30 @@ ${vector ? STORE_FOUR : STORE_ONE}
   });
 }
 
-/** What of a kernel its operands' way depends on; `end` is that of the names of variables. */
+/** WGSL of the variables for a block's four lines: `v0` to `v3`. */
+function linesOf(name: string): string {
+  return QUAD.map((i) => `var ${name}${i}: vec4f;`).join(" ");
+}
+
+/** What of a kernel its operands' way depends on. */
 interface TileShape {
   readonly tile: Tile;
   readonly depth: number;
   readonly vector: boolean;
   readonly inTile: string;
-  readonly end: string;
 }
 
 /**
  * WGSL for an operand's way to workgroup memory, where step k has its tile of rows (A) or columns (B) in fours.
- * An invocation carries the 4 × 4 block number `block`: four lines of four, which run along k (`alongK`) or across it.
+ * An invocation carries the 4 × 4 block number `block`: four `lines` of four, which run along k (`alongK`) or across it.
  * Neighbours read neighbouring addresses, and what lies outside is zero.
  */
 function operand(
   name: "A" | "B",
   reader: Reader,
   alongK: boolean,
-  { tile, depth, vector, inTile, end }: TileShape,
+  { tile, depth, vector, inTile }: TileShape,
+  lines: string,
   firstElement: string,
 ): { read: string; fetch: string; fetchInside: string; put: string } {
   const [first, extent] = name === "A" ? ["row", "p.m"] : ["column", "p.n"];
@@ -217,7 +229,7 @@ function operand(
   const fast = alongK ? depth / 4 : quads;
   const q = alongK ? `(block % ${fast}u)` : `(block / ${fast}u)`;
   const g = alongK ? `(block / ${fast}u)` : `(block % ${fast}u)`;
-  const v = (i: number) => `v${i}${end}`;
+  const v = (i: number) => `${lines}${i}`;
   const read = `fn read${name}(line: u32, lines: u32, at: u32, end: u32, stride: u32) -> vec4f {
   var v = vec4f();
   let i = ${firstElement} + line * stride + at;
@@ -258,7 +270,7 @@ function multiply(tile: Tile, depth: number, float16Sums: boolean): string {
     range(count / 4).map((h) =>
       `let ${name.toLowerCase()}${h} = tile${name}${step}[${at} + ${h * tile / 8}u];`
     ).join(" ");
-  const held = range(rows).flatMap((i) => range(columns / 4).map((h) => [i, h] as const));
+  const held = sumsOf(tile);
   const sum = float16Sums ? "h" : "c";
   const steps = range(depth).map((k) => {
     const step = `[${k >> 2}][${k % 4}]`;

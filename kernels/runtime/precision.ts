@@ -1,7 +1,10 @@
 import { ShapeError } from "./errors.ts";
 import type { Dtype, Tensor } from "./tensor.ts";
 
-/** To what the operands of matrix products are rounded. Sums are float32, but for what `Tiling.float16Sums` says. */
+/**
+ * To what the operands of matrix products are rounded. Products by tiles leave those in float32 as they are. Sums are float32,
+ * but for what `Tiling.float16Sums` says.
+ */
 export type Precision = "float32" | "float16" | "bfloat16";
 
 /** Kinds of numbers that take two bytes. Kernels read them two in a u32. */
